@@ -1,0 +1,61 @@
+"""Delete what was not chosen, then say what comes next.
+
+Conditions inside files are for wiring; everything else is a whole file that is kept, or listed here
+with what removes it. No network, no formatter, no clock: baking twice gives the same bytes.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+Answers = dict[str, str]
+
+
+def no_database(answers: Answers) -> bool:
+    return answers["database_driver"] == "none"
+
+
+def no_example(answers: Answers) -> bool:
+    return answers["example"] == "none"
+
+
+# What is deleted, and when. A path may lie in a folder that another row deletes.
+REMOVED: dict[str, Callable[[Answers], bool]] = {
+}
+
+# Left behind by tools that somebody ran inside the template, and no part of it.
+CACHES = {"__pycache__", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+
+
+def prune(project: Path, answers: Answers) -> None:
+    """Delete from `project` what `answers` did not choose.
+
+    A row that names no file is an error, found before anything is deleted: a renamed file would
+    otherwise stay in every project, unnoticed.
+    """
+    renamed = [path for path in REMOVED if not (project / path).exists()]
+    if renamed:
+        names = ", ".join(renamed)
+        sys.exit(f"hooks/post_gen_project.py lists {names}, which no longer exists: mend its table.")
+
+    unwanted = [project / path for path, is_unwanted in REMOVED.items() if is_unwanted(answers)]
+    unwanted += [path for path in project.rglob("*") if path.name in CACHES]
+    for path in unwanted:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            # Gone already when its folder is unwanted too.
+            path.unlink(missing_ok=True)
+
+
+def main() -> None:
+    answers = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
+    prune(Path.cwd(), answers)
+    print(f"cd {answers['project_slug']}")
+    print("uv run python -m app serve")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Refuse, in one sentence, the answers that cannot become a service.
+
+The answers arrive as JSON, because a quotation mark in one of them would end a Python string. This
+file is valid Python before cookiecutter renders it as well, so that the tests can import it.
+"""
+
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+
+TEXT_PROMPTS = ("project_name", "description", "author_name")
+
+# The slug names the folder and the package, and whoever deploys it names containers and hosts after
+# it: 50 leave room for a suffix in the 63 characters of a DNS label (RFC 1123).
+SLUG_MAXIMUM = 50
+
+# Windows opens a device instead of a folder with one of these names.
+PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
+DEVICES = {"con", "prn", "aux", "nul", *PORTS}
+
+# A project hides the package that has its name: uv then finds no solution, or one in which that
+# package is silently missing. So it is with the dependencies of dependencies; a test compares this
+# list with the lock files.
+DEPENDENCIES = {
+    "aiosqlite",
+}
+
+# Cookiecutter evaluates the first in answers given on the command line, and the template's own
+# delimiters contain the others. Written in halves, for this file is rendered as well.
+JINJA = ("{" + "{", "{" + "%", "{" + "#")
+
+
+def refusals(answers: dict[str, str]) -> Iterator[str]:
+    """One sentence, which names the remedy, for each thing that is wrong."""
+    for prompt in TEXT_PROMPTS:
+        text = answers[prompt]
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+            yield (
+                f"{prompt} contains a control character,"
+                " like a line break or a tab: write it in one plain line."
+            )
+        for opening in JINJA:
+            if opening in text:
+                yield (
+                    f"{prompt} contains {opening}, which opens an expression of the template:"
+                    " put a space between the two characters."
+                )
+
+    slug = answers["project_slug"]
+    # PEP 503: runs of hyphens do not distinguish two packages.
+    package = re.sub("-+", "-", slug)
+    if not re.fullmatch("[a-z0-9]([a-z0-9-]*[a-z0-9])?", slug):
+        yield (
+            f"project_slug {slug!a} is not made of lower-case letters, digits and inner hyphens:"
+            " choose one like my-service."
+        )
+    elif len(slug) > SLUG_MAXIMUM:
+        yield (
+            f"project_slug has {len(slug)} characters:"
+            f" choose a shorter one, of at most {SLUG_MAXIMUM}."
+        )
+    elif slug in DEVICES:
+        yield (
+            f"project_slug {slug!a} is the name of a device on Windows:"
+            f" choose another one, like {slug}-service."
+        )
+    elif package in DEPENDENCIES:
+        yield (
+            f"project_slug {slug!a} would hide the package of that name, which the service needs:"
+            f" choose another one, like {slug}-service."
+        )
+
+
+def main() -> None:
+    answers = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
+    for sentence in refusals(answers):
+        sys.exit(sentence)
+
+
+if __name__ == "__main__":
+    main()
