@@ -1,0 +1,226 @@
+"""Uvicorn, made to stop without losing a request.
+
+Uvicorn closes its listener and its idle connections the moment it is told to stop, and so loses
+the request which a client has just written to either. Here a process told to stop by SIGTERM
+
+1. says so (`Drain`) and keeps serving for the drain time, while clients and load balancers leave;
+2. has the kernel ignore new connections, takes in those made before, and closes the listener;
+3. answers what arrived last, finishes the requests in flight, shuts the application down
+   and exits with status 0.
+
+SIGINT, which is Ctrl-C in a terminal, skips the drain; a second signal cuts it short.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import FrameType
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.server import HANDLED_SIGNALS
+from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
+
+from app.errors import StartupError
+from app.infra.http.drain import Drain
+
+_TICK_SECONDS = 0.1
+# For handshakes under way to complete and the loop to accept them: some round trips.
+_SETTLE_SECONDS = 0.2
+# For the first request on a connection accepted last; its client is about to write it.
+_LINGER_SECONDS = 1.0
+# The supervisor looks at its signals twice a second. A worker that was signalled along with it,
+# as systemd does, must not close its listener before the supervisor has closed its own.
+_SUPERVISOR_LAG_SECONDS = 1.0
+
+# A socket filter (see bpf(4)) which drops the packets that ask for a new connection.
+_SO_ATTACH_FILTER = 26
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load the byte with the TCP flags
+    (0x45, 0, 1, 0x02),  # unless SYN is among them, skip one instruction
+    (0x06, 0, 0, 0),  # keep nothing of the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+)
+
+logger = logging.getLogger("uvicorn.error")
+
+
+def run(config: uvicorn.Config, *, drain_seconds: float) -> None:
+    """Serve until told to stop; return after a graceful stop, whichever signal asked for it.
+
+    `drain_seconds` is how long the listener stays open after SIGTERM, 0 or more. It counts when
+    serving for real: with `reload`, and on SIGINT, the server stops at once. To be found
+    unready in time, give it more than the load balancer's interval times its threshold.
+
+    Raises SystemExit with status 1 if the address is taken or the application does not start.
+    """
+    try:
+        if config.should_reload:
+            sockets = [config.bind_socket()]
+            ChangeReload(config, target=uvicorn.Server(config).run, sockets=sockets).run()
+        elif config.workers > 1:
+            supervisor = Supervisor(config, [config.bind_socket()], drain_seconds=drain_seconds)
+            supervisor.run()
+            if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+                sys.exit(STARTUP_FAILURE)
+        else:
+            DrainingServer(config, drain_seconds=drain_seconds).run()
+    except SystemExit as failure:  # with uvicorn's own status, 3
+        raise SystemExit(1) from failure
+
+
+class DrainingServer(uvicorn.Server):
+    """One process. Expects the application's `Drain` as "drain" in its lifespan state."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, drain_seconds: float, supervised: bool = False
+    ) -> None:
+        """`supervised`: this is a worker, and the supervisor shares and closes the listener."""
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._supervised = supervised
+        self._draining = drain_seconds > 0
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """Take note of a signal. Uvicorn would also raise it again after a graceful stop."""
+        if not self.should_exit:
+            self.should_exit = True
+            self._draining = self._draining and sig != signal.SIGINT
+        elif self._draining:
+            # To a worker a second SIGTERM is no news: the first came from systemd, which
+            # signals the whole group, and this one is the supervisor passing its own on.
+            self._draining = self._supervised and sig != signal.SIGINT
+        elif sig == signal.SIGINT:
+            self.force_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, unless told otherwise, and stop."""
+        self.should_exit = True  # also if the limit on requests brought us here
+        drain: Drain = self.lifespan.state["drain"]
+        drain.begin()
+        if self._draining:
+            await self._drain()
+        await super().shutdown(sockets)
+
+    async def _drain(self) -> None:
+        lag_seconds = _SUPERVISOR_LAG_SECONDS if self._supervised else 0
+        logger.info("Draining for %g seconds", self._drain_seconds)
+        await self._serve_on(self._drain_seconds + lag_seconds, lambda: not self._draining)
+        if not self._supervised:  # else siblings may be there to stay
+            ignore_newcomers(sock for server in self.servers for sock in server.sockets)
+        self._draining = False
+        # Asyncio loses connections which it accepted in the very turn that closes the listener;
+        # none is, as a timer's turn comes after those of the sockets.
+        await asyncio.sleep(_SETTLE_SECONDS)
+        for server in self.servers:
+            server.close()
+        await self._serve_on(
+            _LINGER_SECONDS, lambda: not self.server_state.connections or self.force_exit
+        )
+
+    async def _serve_on(self, seconds: float, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not done():
+            await self.on_tick(0)  # keeps the Date header right
+            await asyncio.sleep(_TICK_SECONDS)
+
+
+class Worker(multiprocess.Process):
+    """One of several processes which accept from the same listener."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], *, drain_seconds: float
+    ) -> None:
+        super().__init__(config, sockets)
+        self._drain_seconds = drain_seconds
+
+    @property
+    def server(self) -> uvicorn.Server:
+        """The server, made where it is first used, which is in the worker's process."""
+        if self._server is None:
+            self._server = DrainingServer(
+                self.config, drain_seconds=self._drain_seconds, supervised=True
+            )
+        return self._server
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """Run the server, in the worker's process.
+
+        Raises SystemExit with the one status after which uvicorn does not try again if the
+        application cannot even be made: it would fail the same way for ever.
+        """
+        server = self.server  # before the thread which answers health checks would make another
+        try:
+            super().target(sockets)
+        except Exception as error:
+            if server.started:
+                raise
+            traceback = not isinstance(error, StartupError)
+            logger.critical("Failed to start: %s", error, exc_info=traceback)
+            sys.exit(STARTUP_FAILURE)
+
+
+class Supervisor(Multiprocess):
+    """The parent of the workers. It replaces those that die, and on SIGHUP one after another."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], *, drain_seconds: float
+    ) -> None:
+        super().__init__(config, sockets)
+        self._drain_seconds = drain_seconds
+        # Four of uvicorn's methods make workers, all by this global; it offers no other seam.
+        multiprocess.Process = partial(  # type: ignore[assignment,misc]
+            Worker, drain_seconds=drain_seconds
+        )
+
+    def terminate_all(self) -> None:
+        """Have all workers drain, and close the listener for good before they close theirs.
+
+        As long as one process holds it open the kernel accepts connections, and once the
+        workers are gone nobody would serve them.
+        """
+        super().terminate_all()
+        deadline = time.monotonic() + self._drain_seconds
+        while time.monotonic() < deadline and self._alive() and not self._told_again():
+            time.sleep(_TICK_SECONDS)
+        ignore_newcomers(self.sockets)
+        for sock in self.sockets:
+            sock.close()
+        if self._told_again() and os.name != "nt":  # where this would kill
+            for pid in self._alive():
+                os.kill(pid, signal.SIGINT)
+
+    def _alive(self) -> list[int]:
+        return [worker.pid for worker in self.processes if worker.pid and worker.exitcode is None]
+
+    def _told_again(self) -> bool:
+        return not set(self.signal_queue).isdisjoint(HANDLED_SIGNALS)
+
+
+def ignore_newcomers(listeners: Iterable[socket.socket]) -> None:
+    """Have the kernel ignore attempts to connect, in all processes that share the listeners.
+
+    To close a listener is to reset the connections that the kernel has made and nobody accepted
+    yet. There is always one in a busy service, so no more may be made for a moment before.
+    The clients try again after a second, by which time the listener is closed, and are refused.
+
+    Only Linux can do this. Elsewhere, and where a sandbox forbids it, nothing happens and
+    connections made in the last moment are lost.
+    """
+    if sys.platform != "linux":
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(code))
+    for listener in listeners:
+        if listener.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):
+                listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
