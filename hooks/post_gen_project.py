@@ -23,6 +23,16 @@ def no_example(answers: Answers) -> bool:
 
 # What is deleted, and when. A path may lie in a folder that another row deletes.
 REMOVED: dict[str, Callable[[Answers], bool]] = {
+    "app/catalog": no_example,
+    "app/catalog/commands.py": no_database,
+    "app/catalog/migrations": no_database,
+    "app/catalog/models.py": no_database,
+    "app/catalog/repository.py": no_database,
+    "app/infra/database": no_database,
+    "app/infra/http/accept.py": no_example,
+    "app/infra/http/etags.py": no_example,
+    "app/infra/http/pages.py": no_example,
+    "app/infra/lifecycle.py": no_database,
 }
 
 # Left behind by tools that somebody ran inside the template, and no part of it.
@@ -38,7 +48,7 @@ def prune(project: Path, answers: Answers) -> None:
     renamed = [path for path in REMOVED if not (project / path).exists()]
     if renamed:
         names = ", ".join(renamed)
-        sys.exit(f"hooks/post_gen_project.py lists {names}, which no longer exists: mend its table.")
+        sys.exit(f"hooks/post_gen_project.py lists {names}, which does not exist: mend its table.")
 
     unwanted = [project / path for path, is_unwanted in REMOVED.items() if is_unwanted(answers)]
     unwanted += [path for path in project.rglob("*") if path.name in CACHES]

@@ -1,0 +1,1 @@
+"""The catalogue: products and what customers say of them."""

@@ -1,0 +1,175 @@
+"""The catalogue over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
+
+from app.catalog.export import stream
+from app.catalog.schemas import (
+    MAX_BULK,
+    MAX_ID,
+    BulkResult,
+    PageQuery,
+    Product,
+    ProductChanges,
+    ProductDraft,
+    ProductPage,
+    ProductQuery,
+    Review,
+    ReviewDraft,
+    ReviewPage,
+    Statistics,
+)
+from app.catalog.service import Catalog
+from app.infra.http.etags import etag, is_current
+
+router = APIRouter(prefix="/products", tags=["catalog"])
+
+
+async def _catalog(request: Request) -> Catalog:
+    catalog: Catalog = request.state.catalog
+    return catalog
+
+
+CatalogDependency = Annotated[Catalog, Depends(_catalog)]
+ProductId = Annotated[int, Path(ge=1, le=MAX_ID)]
+ReviewId = Annotated[int, Path(ge=1, le=MAX_ID)]
+IfMatch = Annotated[str | None, Header(description="ETag of the version that you have read")]
+IfNoneMatch = Annotated[str | None, Header(description="ETag of the version that you hold")]
+
+
+@router.get("", response_model_exclude_unset=True)
+async def list_products(
+    catalog: CatalogDependency, query: Annotated[ProductQuery, Query()]
+) -> ProductPage:
+    """A page of products, or those of `ids`."""
+    return await catalog.page(query)
+
+
+@router.post("", status_code=201, response_model_exclude_unset=True)
+async def create_product(
+    catalog: CatalogDependency, draft: ProductDraft, request: Request, response: Response
+) -> Product:
+    """Add a product; 409 when another has its sku."""
+    product = await catalog.create(draft)
+    response.headers["Location"] = str(
+        request.app.url_path_for("read_product", product_id=product.id)
+    )
+    response.headers["ETag"] = etag(product.version)
+    return product
+
+
+@router.post("/bulk", status_code=201)
+async def create_products(
+    catalog: CatalogDependency,
+    drafts: Annotated[list[ProductDraft], Body(min_length=1, max_length=MAX_BULK)],
+) -> BulkResult:
+    """Add up to 1,000 products, all or none."""
+    return BulkResult(ids=await catalog.create_all(drafts))
+
+
+@router.get("/statistics")
+async def read_statistics(catalog: CatalogDependency) -> Statistics:
+    """Counts, prices and ratings of the whole catalogue."""
+    return await catalog.statistics()
+
+
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={200: {"content": {"application/x-ndjson": {}, "text/csv": {}}}},
+)
+async def export_products(
+    catalog: CatalogDependency, accept: Annotated[str | None, Header()] = None
+) -> Response:
+    """Every product by id, as NDJSON or CSV, streamed."""
+    return stream(catalog, accept)
+
+
+@router.get(
+    "/{product_id}",
+    response_model=Product,
+    response_model_exclude_unset=True,
+    responses={304: {"description": "You hold the current version"}},
+)
+async def read_product(
+    catalog: CatalogDependency,
+    product_id: ProductId,
+    response: Response,
+    if_none_match: IfNoneMatch = None,
+) -> Product | Response:
+    """One product, with the ETag that a write is held to."""
+    product = await catalog.get(product_id)
+    tag = etag(product.version)
+    if is_current(if_none_match, product.version):
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return product
+
+
+@router.put("/{product_id}", response_model_exclude_unset=True)
+async def replace_product(
+    catalog: CatalogDependency,
+    product_id: ProductId,
+    draft: ProductDraft,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Product:
+    """Replace a product; 412 when it has changed since `If-Match`."""
+    product = await catalog.replace(product_id, draft, if_match)
+    response.headers["ETag"] = etag(product.version)
+    return product
+
+
+@router.patch("/{product_id}", response_model_exclude_unset=True)
+async def change_product(
+    catalog: CatalogDependency,
+    product_id: ProductId,
+    changes: ProductChanges,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Product:
+    """Change some fields of a product; 412 when it has changed since `If-Match`."""
+    product = await catalog.change(product_id, changes, if_match)
+    response.headers["ETag"] = etag(product.version)
+    return product
+
+
+@router.delete("/{product_id}", status_code=204)
+async def remove_product(
+    catalog: CatalogDependency, product_id: ProductId, if_match: IfMatch = None
+) -> None:
+    """Remove a product and its reviews; 412 when it has changed since `If-Match`."""
+    await catalog.remove(product_id, if_match)
+
+
+@router.get("/{product_id}/reviews")
+async def list_reviews(
+    catalog: CatalogDependency, product_id: ProductId, query: Annotated[PageQuery, Query()]
+) -> ReviewPage:
+    """Reviews of a product, newest first."""
+    return await catalog.reviews(product_id, query)
+
+
+@router.post("/{product_id}/reviews", status_code=201)
+async def create_review(
+    catalog: CatalogDependency,
+    product_id: ProductId,
+    draft: ReviewDraft,
+    request: Request,
+    response: Response,
+) -> Review:
+    """Review a product."""
+    review = await catalog.add_review(product_id, draft)
+    response.headers["Location"] = str(
+        request.app.url_path_for("read_review", product_id=product_id, review_id=review.id)
+    )
+    return review
+
+
+@router.get("/{product_id}/reviews/{review_id}")
+async def read_review(
+    catalog: CatalogDependency, product_id: ProductId, review_id: ReviewId
+) -> Review:
+    """One review."""
+    return await catalog.review(product_id, review_id)

@@ -1,0 +1,41 @@
+"""`python -m app migrate` and `python -m app revision`."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import click
+
+from app.infra.database.migrations import Migrations
+
+OpenMigrations = Callable[[], AbstractAsyncContextManager[Migrations]]
+
+
+def add_to(group: click.Group, open_migrations: OpenMigrations) -> None:
+    """Add the commands of this room; `open_migrations` reads the settings when one is run."""
+
+    @group.command()
+    def migrate() -> None:
+        """Bring the database to the newest revision of every slice."""
+
+        async def run() -> None:
+            async with open_migrations() as migrations:
+                await migrations.upgrade()
+
+        asyncio.run(run())
+        click.echo("The database is up to date.")
+
+    @group.command()
+    @click.argument("slice_name", metavar="SLICE")
+    @click.argument("message")
+    def revision(slice_name: str, message: str) -> None:
+        """Write a revision for SLICE from the difference between its models and the database.
+
+        Read it before you commit it: a rename looks like a drop and an add.
+        """
+
+        async def run() -> str:
+            async with open_migrations() as migrations:
+                return str(await migrations.revise(slice_name, message))
+
+        click.echo(asyncio.run(run()))

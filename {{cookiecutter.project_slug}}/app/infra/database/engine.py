@@ -1,0 +1,134 @@
+"""The engine, and the two ways to use it."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as AcquireTimeout
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from app.errors import StartupError, Unavailable
+from app.infra import timing
+from app.infra.database import sqlite
+from app.infra.database.settings import DatabaseSettings
+
+
+class Database:
+    """One pool of connections, opened once per process."""
+
+    name = "database"
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        """Prepare the engine; nothing connects before `open`.
+
+        Raises:
+            StartupError: the URL is not one.
+        """
+        self._engine = _create_engine(settings)
+        self._readers = self._engine.execution_options(**{sqlite.READING: True})
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    async def open(self) -> None:
+        """Connect once.
+
+        Raises:
+            StartupError: the database does not answer.
+        """
+        try:
+            await self.check()
+        except (DBAPIError, OSError) as error:
+            await self._engine.dispose()
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise StartupError(
+                f"The database at {self._engine.url.render_as_string()} cannot be opened"
+                f" ({cause}); start it or correct APP_DATABASE__URL."
+            ) from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    async def check(self) -> None:
+        """Raise unless the database answers."""
+        async with self._readers.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """For migrations and tests; requests use `reading` and `writing`."""
+        return self._engine
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for statements that only read, outside of any transaction.
+
+        Raises:
+            Unavailable: the database is gone or busy, or no connection became free in time.
+        """
+        with _unavailable():
+            async with self._readers.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """A unit of work: committed when the block ends, rolled back on any error.
+
+        Raises:
+            Unavailable: the database is gone or busy, or no connection became free in time.
+        """
+        with _unavailable():
+            async with self._sessions.begin() as session:
+                yield session
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Turn what a restart or a quieter moment would cure into a 503."""
+    try:
+        yield
+    except AcquireTimeout as error:
+        raise Unavailable("Every database connection is busy; try again shortly.") from error
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable("The database does not answer; try again shortly.") from error
+
+
+def _create_engine(settings: DatabaseSettings) -> AsyncEngine:
+    try:
+        url = make_url(settings.url)
+    except ArgumentError:
+        raise StartupError(
+            "APP_DATABASE__URL is not a database URL; write it like sqlite+aiosqlite:///data.db."
+        ) from None
+    engine = create_async_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_overflow,
+        pool_timeout=settings.acquire_timeout_seconds,
+        pool_recycle=settings.pool_recycle_seconds,
+    )
+    sqlite.set_up(engine.sync_engine, busy_timeout_seconds=settings.busy_timeout_seconds)
+    _time_statements(engine.sync_engine)
+    return engine
+
+
+def _time_statements(engine: Engine) -> None:
+    """Count the time of statements towards the request that runs them."""
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def start(_connection: Any, _cursor: Any, *rest: Any) -> None:
+        context = rest[2]
+        context.started = time.perf_counter()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def stop(_connection: Any, _cursor: Any, *rest: Any) -> None:
+        context = rest[2]
+        timing.add("database", time.perf_counter() - context.started)

@@ -1,0 +1,131 @@
+"""Revisions of the schema.
+
+Each slice keeps its revisions in a folder of its own, on a branch of its own whose label is the
+slice's name, so that slices come and go without touching each other's history.
+"""
+
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, MetaData
+
+from app.errors import StartupError
+from app.infra.database.engine import Database
+
+logger = structlog.get_logger()
+
+
+class Migrations:
+    """The revisions of all slices, applied to one database."""
+
+    def __init__(self, database: Database, metadata: MetaData, folders: Mapping[str, Path]) -> None:
+        """`folders` maps the name of each slice to the folder of its revisions."""
+        self._database = database
+        self._metadata = metadata
+        self._folders = folders
+
+    async def upgrade(self) -> None:
+        """Bring the schema to the newest revision of every slice; with no revision, do nothing."""
+        await self._run(lambda connection: command.upgrade(self._config(connection), "heads"))
+
+    async def pending(self) -> list[str]:
+        """The newest revisions that the database does not have yet, by id."""
+
+        def compare(connection: Connection) -> list[str]:
+            script = ScriptDirectory.from_config(self._config(connection))
+            context = MigrationContext.configure(connection)
+            return sorted(set(script.get_heads()) - set(context.get_current_heads()))
+
+        result: list[str] = await self._run(compare)
+        return result
+
+    async def revise(self, slice_name: str, message: str) -> Path:
+        """Write a new revision of `slice_name`: what its models have and the database has not.
+
+        Raises:
+            StartupError: the slice is unknown, or the database is behind its revisions.
+        """
+        if slice_name not in self._folders:
+            known = ", ".join(self._folders) or "none yet"
+            raise StartupError(
+                f"There is no slice {slice_name!r} with migrations ({known});"
+                " add its folder to migrations() in app/bootstrap.py."
+            )
+        if await self.pending():
+            raise StartupError("The database is behind; run `python -m app migrate` first.")
+        folder = self._folders[slice_name]
+        first = not any(folder.glob("*.py"))
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def write(connection: Connection) -> Path:
+            revision = command.revision(
+                self._config(connection),
+                message,
+                autogenerate=True,
+                head="base" if first else f"{slice_name}@head",
+                branch_label=slice_name if first else None,
+                version_path=str(folder),
+            )
+            assert isinstance(revision, Script)  # noqa: S101  # one message, one revision
+            return Path(revision.path)
+
+        path: Path = await self._run(write)
+        return path
+
+    def _config(self, connection: Connection) -> Config:
+        config = Config(
+            cmd_opts=Namespace(quiet=True),
+            attributes={
+                "connection": connection,
+                "metadata": self._metadata,
+                "on_version_apply": _log_step,
+            },
+        )
+        folders = [str(folder) for folder in self._folders.values()]
+        options = {
+            "script_location": str(Path(__file__).parent / "alembic"),
+            "version_locations": os.pathsep.join(folders),
+            "path_separator": "os",
+        }
+        for name, value in options.items():
+            config.set_main_option(name, value.replace("%", "%%"))
+        # New revisions arrive formatted.
+        for name, value in {
+            "hooks": "ruff",
+            "ruff.type": "module",
+            "ruff.module": "ruff",
+            "ruff.options": "format --quiet REVISION_SCRIPT_FILENAME",
+        }.items():
+            config.set_section_option("post_write_hooks", name, value)
+        # Its own lines name internals; `_log_step` says what matters.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        return config
+
+    async def _run(self, work: Callable[[Connection], Any]) -> Any:
+        """Run `work` in one transaction.
+
+        Raises:
+            StartupError: the database has a revision that no slice has.
+        """
+        try:
+            async with self._database.engine.begin() as connection:
+                return await connection.run_sync(work)
+        except CommandError as error:
+            raise StartupError(
+                f"The database does not fit the revisions ({error});"
+                " bring back the slice that wrote it, or start from an empty database."
+            ) from error
+
+
+def _log_step(*, step: MigrationInfo, **_rest: object) -> None:
+    logger.info("migration applied", revision=step.up_revision_id)

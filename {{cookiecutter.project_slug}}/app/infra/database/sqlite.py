@@ -1,0 +1,39 @@
+"""What SQLite needs to serve many requests at once."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+READING = "sqlite_reading"
+"""Execution option of connections that only read: they begin no transaction."""
+
+
+def set_up(engine: Engine, *, busy_timeout_seconds: float) -> None:
+    """Write-ahead logging, foreign keys, and transactions that begin when they are told to.
+
+    A transaction that reads before it writes cannot wait for another writer, however long the busy
+    time-out: SQLite fails it at once, since its view is out of date. So every unit of work that may
+    write takes the write lock as it begins (https://www.sqlite.org/isolation.html).
+    """
+    pragmas = (
+        "PRAGMA journal_mode = WAL",
+        # With a write-ahead log, this loses nothing when the process dies; a power cut may take the
+        # last transactions, and never harms the file.
+        "PRAGMA synchronous = NORMAL",
+        "PRAGMA foreign_keys = ON",
+        f"PRAGMA busy_timeout = {round(busy_timeout_seconds * 1e3)}",
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # The driver's own implicit BEGIN knows nothing of IMMEDIATE.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get(READING):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

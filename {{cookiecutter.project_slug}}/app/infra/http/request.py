@@ -1,0 +1,151 @@
+"""What happens to every request: its id, its timing, its headers and its line in the log.
+
+One ASGI middleware does all of it, since each layer of middleware costs every request.
+"""
+
+import re
+import time
+import uuid
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import StartupError
+from app.infra import logs, timing
+from app.infra.http.drain import Drain
+from app.infra.http.headers import Header, security_headers
+from app.infra.http.settings import HttpSettings
+
+logger = structlog.get_logger()
+
+_WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestMiddleware:
+    """The outermost layer: what it adds is on errors too.
+
+    An error that nothing handled is logged here with its traceback, after its 500 was sent.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: HttpSettings,
+        drain: Drain,
+        production: bool,
+        documentation_paths: frozenset[str] = frozenset(),
+    ) -> None:
+        self._app = app
+        self._drain = drain
+        self._id_header = settings.request_id_header.lower().encode() or None
+        self._slow_seconds = settings.slow_request_seconds
+        self._headers = security_headers(production=production)
+        self._documentation_headers = security_headers(production=production, documentation=True)
+        self._documentation_paths = documentation_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._start(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request_id = self._request_id(scope["headers"])
+        logs.request_id.set(request_id)
+        scope.setdefault("state", {})["request_id"] = request_id
+        parts: dict[str, float] = {}
+        timing.parts.set(parts)
+        documentation = scope["path"] in self._documentation_paths
+        added = self._documentation_headers if documentation else self._headers
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                seconds = time.perf_counter() - started
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *added,
+                    *_timing_headers(seconds, parts),
+                    (b"x-request-id", request_id.encode()),
+                ]
+                if self._drain.begun:
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception("request failed")
+            if not status:
+                raise
+        finally:
+            self._log(scope, status, time.perf_counter() - started, parts)
+
+    def _request_id(self, headers: list[Header]) -> str:
+        if self._id_header:
+            for name, value in headers:
+                if name == self._id_header and _WELL_FORMED_ID.fullmatch(value):
+                    return value.decode()
+        return uuid.uuid4().hex
+
+    def _log(self, scope: Scope, status: int, seconds: float, parts: dict[str, float]) -> None:
+        line: dict[str, Any] = {
+            "method": scope["method"],
+            "route": route_template(scope),
+            # 499 as nginx has it: the client left before the answer began.
+            "status": status or 499,
+            "duration_ms": round(seconds * 1e3, 2),
+        }
+        logger.info("request", **line)
+        if seconds > self._slow_seconds:
+            spent = {f"{part}_ms": round(value * 1e3, 2) for part, value in parts.items()}
+            logger.warning("slow request", **line, **spent)
+
+    async def _start(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Show the sentence of a `StartupError` in place of Starlette's traceback."""
+        failure: Message | None = None
+
+        async def hold_back_failure(message: Message) -> None:
+            nonlocal failure
+            if message["type"] == "lifespan.startup.failed":
+                failure = message
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, hold_back_failure)
+        except StartupError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        except BaseException:
+            if failure is not None:
+                await send(failure)
+            raise
+
+
+def route_template(scope: Scope) -> str:
+    """The path of the route as it was declared, prefixes included, or `unmatched`.
+
+    FastAPI keeps routers as a tree, so that `scope["route"].path` lacks the prefixes.
+    """
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    if context is not None:
+        return str(context.path_format)
+    route = scope.get("route")
+    return str(getattr(route, "path", "unmatched"))
+
+
+def _timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:
+    """`Server-Timing` in milliseconds (W3C) and `X-Process-Time` in seconds."""
+    entries = [f"{part};dur={spent * 1e3:.2f}" for part, spent in parts.items()]
+    entries.append(f"total;dur={seconds * 1e3:.2f}")
+    return [
+        (b"server-timing", ", ".join(entries).encode()),
+        (b"x-process-time", f"{seconds:.6f}".encode()),
+    ]

@@ -1,0 +1,46 @@
+"""Settings of the HTTP side."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+
+class HttpSettings(BaseModel, use_attribute_docstrings=True):
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 inside a container."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    """Port to listen at; 0 takes a free one."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Number of server processes."""
+
+    allowed_hosts: list[str] = ["*"]
+    """Host names that are answered to, as JSON; `*` is refused in production. Health is exempt."""
+
+    allowed_origins: list[str] = []
+    """Origins whose pages may call the service (CORS), as JSON."""
+
+    trusted_proxies: list[str] = []
+    """Addresses or networks whose `X-Forwarded-*` headers are believed, as JSON."""
+
+    request_id_header: str = "X-Request-ID"
+    """Header whose well-formed value becomes the request's id; empty trusts none."""
+
+    max_body_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
+    """Bytes of request body that are accepted; more is answered with 413."""
+
+    compress_minimum_bytes: Annotated[int, Field(ge=0)] = 1_000
+    """Bytes below which a response is not worth compressing."""
+
+    slow_request_seconds: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds after which a request is logged as slow, with where its time went."""
+
+    health_timeout_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds that each check of `/health/ready` may take."""
+
+    drain_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Seconds that requests are still taken after SIGTERM; unset is 0, in production 5."""
+
+    stop_timeout_seconds: Annotated[int, Field(ge=1)] = 30
+    """Seconds after draining in which requests in flight must finish."""

@@ -1,0 +1,78 @@
+"""One format for every log line: JSON in production, colour in a terminal.
+
+The service's own lines go from structlog straight to bytes. Lines of libraries arrive through the
+standard `logging` module and leave in the same format. Each line carries the id of the request that
+it was written for.
+"""
+
+import logging
+import sys
+from contextvars import ContextVar
+from typing import Literal
+
+import structlog
+from pydantic import BaseModel
+from pydantic_core import to_json
+from structlog.typing import EventDict, Processor
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+class LogSettings(BaseModel, use_attribute_docstrings=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is written."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """`console` is coloured and for people; `auto` is `console` in a terminal, else `json`."""
+
+
+def configure(settings: LogSettings) -> None:
+    """Send every log line of this process to standard error; once per process, at its start."""
+    as_console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    processors: list[Processor] = [
+        _add_request_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    if as_console:
+        processors.append(structlog.dev.ConsoleRenderer(timestamp_key="time"))
+    else:
+        processors += [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_serialize),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=(
+            structlog.PrintLoggerFactory(sys.stderr)
+            if as_console
+            else structlog.BytesLoggerFactory(sys.stderr.buffer)
+        ),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=level, handlers=[_ToStructlog()], force=True)
+    logging.captureWarnings(True)
+
+
+class _ToStructlog(logging.Handler):
+    """Hands a library's record to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno,
+            record.getMessage(),
+            logger=record.name,
+            **({"exc_info": record.exc_info} if record.exc_info else {}),
+        )
+
+
+def _add_request_id(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if (current := request_id.get()) is not None:
+        event["request_id"] = current
+    return event
+
+
+def _serialize(event: EventDict, **_options: object) -> bytes:
+    return to_json(event, fallback=repr)

@@ -1,0 +1,129 @@
+"""The application."""
+
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from app import bootstrap, errors
+from app.infra import logs
+from app.infra.http import health
+from app.infra.http.compression import CompressionMiddleware
+from app.infra.http.drain import Drain
+from app.infra.http.head import HeadMiddleware
+from app.infra.http.hosts import TrustedHosts
+from app.infra.http.request import RequestMiddleware
+from app.settings import Settings, load_settings
+
+API_PREFIX = "/v1"
+_DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
+
+
+class About(BaseModel):
+    """What the service says of itself; the texts stand in `about.toml`."""
+
+    name: str
+    description: str
+    version: str
+    documentation: str | None = None
+
+
+class _Service(FastAPI):
+    """FastAPI, wrapped in what has to see every response, its own error pages included."""
+
+    wrap: Callable[[ASGIApp], ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.wrap(super().build_middleware_stack())
+
+
+def create_app(
+    settings: Settings,
+    *,
+    open_rooms: Callable[
+        [Settings], AbstractAsyncContextManager[dict[str, Any]]
+    ] = bootstrap.open_rooms,
+) -> FastAPI:
+    """Build the application; nothing is opened before its lifespan starts.
+
+    `open_rooms` yields what handlers find as `request.state`; tests pass doubles here.
+    """
+    about = read_about()
+    drain = Drain()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with open_rooms(settings) as state:
+            yield {**state, "drain": drain}
+
+    app = _Service(
+        title=about.name,
+        description=about.description,
+        version=about.version,
+        debug=settings.debug,
+        docs_url="/docs" if settings.documentation else None,
+        redoc_url="/redoc" if settings.documentation else None,
+        openapi_url="/openapi.json" if settings.documentation else None,
+        lifespan=lifespan,
+        responses=errors.RESPONSES,
+        max_body_size=settings.http.max_body_bytes,
+    )
+    app.wrap = lambda inner: _outer_layers(inner, settings, drain)
+    errors.install(app)
+    app.add_middleware(CompressionMiddleware, minimum_bytes=settings.http.compress_minimum_bytes)
+    if settings.http.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.http.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Location", "X-Request-ID"],
+        )
+    app.add_middleware(TrustedHosts, allowed_hosts=settings.http.allowed_hosts)
+
+    app.include_router(
+        health.router(drain=drain, timeout_seconds=settings.http.health_timeout_seconds)
+    )
+    api = APIRouter(prefix=API_PREFIX)
+    bootstrap.include_slices(api)
+    app.include_router(api)
+
+    @app.get("/", tags=["about"])
+    async def read_root() -> About:
+        """What this is, and where its documentation is."""
+        return about.model_copy(update={"documentation": app.docs_url})
+
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Where a server starts: `uvicorn --factory app.main:from_environment`.
+
+    Raises:
+        StartupError: a setting is malformed, or unsafe in production.
+    """
+    settings = load_settings()
+    logs.configure(settings.logs)
+    return create_app(settings)
+
+
+def read_about() -> About:
+    """The texts of `about.toml`."""
+    text = (Path(__file__).parent / "about.toml").read_text(encoding="utf-8")
+    return About.model_validate(tomllib.loads(text))
+
+
+def _outer_layers(app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:
+    return RequestMiddleware(
+        errors.ProblemMiddleware(HeadMiddleware(app)),
+        settings=settings.http,
+        drain=drain,
+        production=settings.production,
+        documentation_paths=_DOCUMENTATION_PATHS,
+    )

@@ -1,0 +1,144 @@
+"""Every setting of the service, grouped by room.
+
+Each is an environment variable, or a line in `.env`: `APP_` and the name, with two underscores
+between a room and its setting, as in `APP_HTTP__PORT`. `.env.example` lists them all.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Literal, Self
+
+from pydantic import BaseModel, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails, to_json
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from app.errors import StartupError
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.database.settings import DatabaseSettings
+# {% endif %}
+from app.infra.http.settings import HttpSettings
+from app.infra.logs import LogSettings
+
+PREFIX = "APP_"
+# {% if cookiecutter.database_driver != "none" %}
+_DATABASE_URL = "sqlite+aiosqlite:///{{ cookiecutter.project_slug }}.db"
+# {% endif %}
+_PASSWORD_IN_URL = re.compile(r"(://[^:/@]*:)[^@]*(?=@)")
+# {% if cookiecutter.example != "none" %}
+_DEFAULT_SECRET = "for-development-only"  # noqa: S105  # refused in production
+# {% endif %}
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    environment: Literal["development", "production"] = "development"
+    """`production` refuses unsafe settings; `development` reloads code and migrates by itself."""
+
+    debug: bool = False
+    """Show tracebacks to clients; refused in production."""
+
+    documentation: bool = True
+    """Serve the interactive documentation at /docs."""
+
+    # {% if cookiecutter.example != "none" %}
+    secret_key: SecretStr = SecretStr(_DEFAULT_SECRET)
+    """Signs the cursors of pages; the same in every process. At least 16 characters."""
+
+    # {% endif %}
+    http: HttpSettings = HttpSettings()
+    logs: LogSettings = LogSettings()
+    # {% if cookiecutter.database_driver != "none" %}
+    database: DatabaseSettings = DatabaseSettings(url=_DATABASE_URL)
+    # {% endif %}
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+    @property
+    def drain_seconds(self) -> float:
+        """Seconds that requests are still taken after SIGTERM."""
+        if self.http.drain_seconds is not None:
+            return self.http.drain_seconds
+        return 5.0 if self.production else 0.0
+
+    @model_validator(mode="after")
+    def _refuse_what_is_unsafe(self) -> Self:
+        if not self.production:
+            return self
+        if self.debug:
+            raise ValueError("APP_DEBUG must be false in production")
+        # {% if cookiecutter.example != "none" %}
+        if self.secret_key.get_secret_value() == _DEFAULT_SECRET:
+            raise ValueError(
+                "APP_SECRET_KEY must be set in production, to what"
+                " `python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints"
+            )
+        # {% endif %}
+        if "*" in self.http.allowed_hosts:
+            raise ValueError(
+                "APP_HTTP__ALLOWED_HOSTS must name the service's hosts in production,"
+                """ as in '["api.example.com"]'"""
+            )
+        return self
+
+
+def load_settings() -> Settings:
+    """Read the environment and `.env`.
+
+    Raises:
+        StartupError: a setting is malformed, or unsafe in production.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise StartupError("; ".join(_sentence(detail) for detail in error.errors())) from None
+    except SettingsError as error:
+        # Its message names the variable, the cause tells what is wrong with its JSON.
+        raise StartupError(f"{error}: {error.__cause__}") from None
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    if not detail["loc"]:
+        return detail["msg"].removeprefix("Value error, ")
+    return f"{_variable(*map(str, detail['loc']))}: {detail['msg']}"
+
+
+def _variable(*path: str) -> str:
+    return PREFIX + "__".join(path).upper()
+
+
+def describe(settings: BaseModel, *path: str) -> Iterator[tuple[str, str, str]]:
+    """Each setting as its variable, its value (secrets masked) and its description."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from describe(value, *path, name)
+        else:
+            yield _variable(*path, name), _shown(value), field.description or ""
+
+
+def example() -> str:
+    """The text of `.env.example`: every setting with its default, commented out."""
+    blocks = [
+        f"# {description}\n# {variable}={value}\n"
+        for variable, value, description in describe(Settings.model_construct())
+    ]
+    return "\n".join(blocks)
+
+
+def _shown(value: object) -> str:
+    """A value as it is written in the environment; passwords, also those in URLs, as stars."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return _PASSWORD_IN_URL.sub(r"\1***", value)
+    return str(value) if isinstance(value, SecretStr) else to_json(value).decode()
