@@ -1,0 +1,113 @@
+"""What can be answered, what of it is baked, and what each answer must leave behind or not.
+
+A new prompt or value joins here: what the tests know of the choices is `MAIN`, `CORNERS`, `TRACES`.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+from allpairspy import AllPairs
+
+Answers = dict[str, str]
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMPTS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+TEXTS = [key for key, value in PROMPTS.items() if key[0] != "_" and isinstance(value, str)]
+CHOICES: dict[str, list[str]] = {
+    key: value for key, value in PROMPTS.items() if key[0] != "_" and isinstance(value, list)
+}
+
+# Every combination of these is baked and linted. Prompts that only add files of their own need not
+# be here: the pairwise rows meet each of their values.
+MAIN = ("license", "database_driver", "example")
+
+# These get an environment of their own in every run, whatever the pairwise rows are.
+CORNERS: dict[str, Answers] = {
+    "defaults": {},
+    "no-database": {"database_driver": "none"},
+    "no-example": {"example": "none"},
+    "bare": {"database_driver": "none", "example": "none"},
+}
+
+# Every so many rows of the pairwise set join the corners in every run.
+SLICE = 3
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Words (regular expressions, any case) that only the chosen `values` of `prompt` may leave."""
+
+    prompt: str
+    values: frozenset[str]
+    words: tuple[str, ...]
+
+
+def trace(prompt: str, values: set[str], *words: str) -> Trace:
+    return Trace(prompt, frozenset(values), words)
+
+
+TRACES = [
+    trace("license", {"MIT"}, r"\bMIT\b", "permission is hereby granted"),
+    trace("license", {"Apache-2.0"}, "apache"),
+    trace("license", {"Proprietary"}, "proprietary", "all rights reserved"),
+    trace("database_driver", {"aiosqlite"}, "sqlite", "pragma"),
+    trace(
+        "database_driver",
+        set(CHOICES["database_driver"]) - {"none"},
+        "database",
+        "sqlalchemy",
+        "alembic",
+        "migrat",
+    ),
+    trace("example", {"catalog"}, "catalog", "product(?!ion)", "review", "price", "currenc"),
+]
+
+
+def complete(answers: Answers) -> Answers:
+    """The answers to every choice prompt: what is not answered takes its first value."""
+    return {key: answers.get(key, values[0]) for key, values in CHOICES.items()}
+
+
+def name(answers: Answers) -> str:
+    """Tells the answers apart in the log."""
+    return "+".join(complete(answers).values())
+
+
+def combinations() -> list[Answers]:
+    """Every combination of the main prompts, the others at their defaults."""
+    values = product(*(CHOICES[prompt] for prompt in MAIN))
+    return [complete(dict(zip(MAIN, row, strict=True))) for row in values]
+
+
+def pairwise() -> list[Answers]:
+    """Rows in which every two values of two prompts meet at least once; the same ones each time."""
+    return [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()))]
+
+
+def environments(extent: str) -> Iterator[tuple[str, Answers]]:
+    """The corners, and of the pairwise rows every one (`full`) or a slice."""
+    seen = set()
+    rows = pairwise()[:: 1 if extent == "full" else SLICE]
+    for label, answers in [*CORNERS.items(), *(("pairwise", row) for row in rows)]:
+        if name(answers) not in seen:
+            seen.add(name(answers))
+            yield f"{label}:{name(answers)}", complete(answers)
+
+
+def each(rows: list[Answers]) -> pytest.MarkDecorator:
+    """Run a test once for each row; what has the same answers shares a worker, thus a bake."""
+    return pytest.mark.parametrize("answers", [row_of(answers) for answers in rows])
+
+
+def row_of(answers: Answers) -> object:
+    group = name(answers)
+    return pytest.param(complete(answers), id=group, marks=pytest.mark.xdist_group(group))
+
+
+def corner(*labels: str) -> pytest.MarkDecorator:
+    """Run a test once for each of these corners."""
+    return each([CORNERS[label] for label in labels])

@@ -1,0 +1,218 @@
+"""Law 1: the template is real code, and what is baked needs no formatter."""
+
+import ast
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from choices import PROMPTS, ROOT, Answers, combinations, each
+from conftest import Bake
+from project import complaints, python_files, ruff_complaints
+from pytest_cookies.plugin import Cookies
+from template import SERVICE
+
+CONDITION = re.compile(r"#\s*\{%")
+
+
+def unparsable(folder: Path) -> Iterator[str]:
+    """Files that are no Python before they are rendered."""
+    for path in python_files(folder):
+        try:
+            ast.parse(path.read_text(encoding="utf-8"))
+        except SyntaxError as error:
+            yield f"{path.relative_to(folder)}:{error.lineno}: {error.msg}"
+
+
+def unconditional(folder: Path) -> list[str]:
+    """Files that can be judged as they stand, before any rendering."""
+    paths = (p for p in python_files(folder) if not CONDITION.search(p.read_text(encoding="utf-8")))
+    return [str(path.relative_to(folder)) for path in paths]
+
+
+def lint_in_place(folder: Path) -> str:
+    """What ruff says of these files, by the rules of the template's own `pyproject.toml`."""
+    config = ["--no-cache", "--force-exclude", "--config", str(ROOT / "pyproject.toml")]
+    config += ["--config", "extend-exclude = []"]
+    ruff = [sys.executable, "-m", "ruff"]
+    paths = unconditional(folder)
+    return complaints([*ruff, "check", *config, *paths], folder) + complaints(
+        [*ruff, "format", "--check", *config, *paths], folder
+    )
+
+
+def type_check_in_place(folder: Path, cache: Path) -> str:
+    """What `mypy --strict` says of them, with its cache elsewhere."""
+    config = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(cache)]
+    # What the files with conditions would say is asked after baking.
+    config += ["--follow-imports", "silent"]
+    return complaints([sys.executable, "-m", "mypy", *config, *unconditional(folder)], folder)
+
+
+class TestInPlace:
+    def test_every_file_parses(self, template: Path) -> None:
+        """Conditions are comments, so that Python reads past them."""
+        assert not list(unparsable(template / SERVICE))
+
+    def test_ruff(self, template: Path) -> None:
+        """Files without a condition are linted and formatted where they stand."""
+        assert not lint_in_place(template / SERVICE)
+
+    def test_mypy(self, template: Path, tmp_path: Path) -> None:
+        """Files without a condition are type-checked where they stand."""
+        assert not type_check_in_place(template / SERVICE, tmp_path)
+
+    def test_rules_are_those_of_the_service(self, bake: Bake) -> None:
+        """What passes in place passes after baking too, and the other way round."""
+        own, service = (
+            tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+            for folder in (ROOT, bake({}))
+        )
+        for key in ("select", "ignore"):
+            assert own["tool"]["ruff"]["lint"][key] == service["tool"]["ruff"]["lint"][key]
+        for key in ("line-length", "target-version"):
+            assert own["tool"]["ruff"][key] == service["tool"]["ruff"][key]
+        assert own["tool"]["mypy"]["plugins"] == service["tool"]["mypy"]["plugins"]
+
+
+IDIOMS = {
+    "code.py": (
+        """\
+import os
+
+# {% if cookiecutter.yes == "1" %}
+YES = os.name
+# {% else %}
+NO = os.sep
+# {% endif %}
+TEXT = "{{ cookiecutter.text }}"
+FORMAT = "{}{#}{%".format("${#x}")
+""",
+        """\
+import os
+
+YES = os.name
+TEXT = "it's"
+FORMAT = "{}{#}{%".format("${#x}")
+""",
+    ),
+    "table.toml": (
+        """\
+list = [
+    "a",
+    # {% if cookiecutter.yes == "1" %}
+    "b",
+    # {% endif %}
+]
+# {% if cookiecutter.yes == "2" %}
+[gone]
+# {% endif %}
+""",
+        """\
+list = [
+    "a",
+    "b",
+]
+""",
+    ),
+    "compose.yaml": (
+        """\
+services:
+  # {% if cookiecutter.yes == "1" %}
+  app:
+    image: "{{ cookiecutter.text }}"
+  # {% endif %}
+  # {# said to whoever reads the template #}
+  other: {}
+""",
+        """\
+services:
+  app:
+    image: "it's"
+  other: {}
+""",
+    ),
+    ".env": ("# {% if cookiecutter.yes == '2' %}\nA=1\n# {% endif %}\nB=${A#x}\n", "B=${A#x}\n"),
+    "Dockerfile": (
+        "FROM x\n# {% if cookiecutter.yes == '1' %}\nRUN echo ${#x} {% \\\n# {% endif %}\n  && ls\n",
+        "FROM x\nRUN echo ${#x} {% \\\n  && ls\n",
+    ),
+    "workflow.yaml": (
+        "on: {}\n# {% raw %}\nname: ${{ matrix.python }}\n# {% endraw %}\n",
+        "on: {}\nname: ${{ matrix.python }}\n",
+    ),
+    "copied/rules.yaml": ("expr: {{ $labels.x }}\n", "expr: {{ $labels.x }}\n"),
+}
+
+
+class TestIdioms:
+    def test_each_is_rendered(self, cookies: Cookies, tmp_path: Path) -> None:
+        """With the template's own delimiters, in every language that it is written in."""
+        context = {
+            "slug": "x",
+            "yes": "1",
+            "text": "it's",
+            "_copy_without_render": ["copied/*"],
+            "_jinja2_env_vars": PROMPTS["_jinja2_env_vars"],
+        }
+        (tmp_path / "cookiecutter.json").write_text(json.dumps(context), encoding="utf-8")
+        for name, (source, _) in IDIOMS.items():
+            path = tmp_path / "{{cookiecutter.slug}}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source, encoding="utf-8")
+        result = cookies.bake(template=str(tmp_path))
+        assert result.exception is None
+        for name, (_, rendered) in IDIOMS.items():
+            assert (result.project_path / name).read_text(encoding="utf-8") == rendered
+
+
+class TestBaked:
+    @each(combinations())
+    def test_ruff(self, bake: Bake, answers: Answers) -> None:
+        """Whatever was chosen, the project is linted and formatted as it comes."""
+        assert not ruff_complaints(bake(answers))
+
+    @each(combinations())
+    def test_everything_parses(self, bake: Bake, answers: Answers) -> None:
+        """Nothing of the template's own language is left, in Python or TOML."""
+        project = bake(answers)
+        assert not list(unparsable(project))
+        for path in project.rglob("*.toml"):
+            tomllib.loads(path.read_text(encoding="utf-8"))
+        for path in project.rglob("*"):
+            if path.is_file():
+                assert not re.search(r"\{%|\{#|cookiecutter", path.read_text(encoding="utf-8")), (
+                    path
+                )
+
+
+class TestCaught:
+    @pytest.mark.parametrize(
+        ("source", "complaint"),
+        [
+            ("import os\n", "F401"),
+            ("x = {'a':1}\n", "would be reformatted"),
+            ("# {% if x %}\nimport os\n# {% endif %}\n", ""),
+        ],
+        ids=["unused import", "not formatted", "condition is judged after baking"],
+    )
+    def test_lint(self, tmp_path: Path, source: str, complaint: str) -> None:
+        """A blemish is found in place, and a file with a condition is left for later."""
+        (tmp_path / "good.py").write_text("x = 1\n", encoding="utf-8")
+        (tmp_path / "bad.py").write_text(source, encoding="utf-8")
+        said = lint_in_place(tmp_path)
+        assert complaint in said
+        assert bool(said) == bool(complaint)
+
+    def test_type(self, tmp_path: Path) -> None:
+        """A missing annotation is found in place."""
+        (tmp_path / "bad.py").write_text("def f(x): return x\n", encoding="utf-8")
+        assert "no-untyped-def" in type_check_in_place(tmp_path, tmp_path / "cache")
+
+    def test_bare_jinja(self, tmp_path: Path) -> None:
+        """A tag that is no comment makes the file unreadable before rendering."""
+        (tmp_path / "bad.py").write_text("{% if x %}\nimport os\n{% endif %}\n", encoding="utf-8")
+        assert len(list(unparsable(tmp_path))) == 1

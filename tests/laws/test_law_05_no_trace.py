@@ -1,0 +1,56 @@
+"""Law 5: what was not chosen leaves no word, file, dependency or setting."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from choices import TRACES, Answers, combinations, complete, each
+from conftest import Bake
+from project import dependency_complaints, files
+
+
+def traces(project: Path, answers: Answers) -> Iterator[str]:
+    """Where words stand, in names and lines, that only another answer may leave."""
+    words = [word for t in TRACES if answers[t.prompt] not in t.values for word in t.words]
+    if not words:
+        return
+    unwanted = re.compile("|".join(words), re.IGNORECASE)
+    for path in files(project):
+        name = path.relative_to(project).as_posix()
+        if unwanted.search(name):
+            yield name
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if unwanted.search(line):
+                yield f"{name}:{number}: {line.strip()}"
+
+
+class TestBaked:
+    @each(combinations())
+    def test_no_word_is_left(self, bake: Bake, answers: Answers) -> None:
+        """In any file or path, the README and the settings included."""
+        found = list(traces(bake(answers), answers))
+        assert not found, "\n".join(found)
+
+    @each(combinations())
+    def test_no_dependency_is_left(self, bake: Bake, answers: Answers) -> None:
+        """What is depended on is imported, and the other way round."""
+        assert not dependency_complaints(bake(answers))
+
+
+class TestCaught:
+    def test_word(self, tmp_path: Path) -> None:
+        """In a line and in a name, whatever the case."""
+        (tmp_path / "README.md").write_text("Run the\nMigrations.\n", encoding="utf-8")
+        (tmp_path / "sqlite.py").touch()
+        answers = complete({"database_driver": "none"})
+        assert list(traces(tmp_path, answers)) == ["README.md:2: Migrations.", "sqlite.py"]
+        assert not list(traces(tmp_path, complete({})))
+
+    def test_dependency(self, tmp_path: Path) -> None:
+        """A package that nothing imports is named."""
+        pyproject = '[project]\nname = "x"\nversion = "0"\ndependencies = ["fastapi", "alembic"]\n'
+        (tmp_path / "pyproject.toml").write_text(pyproject, encoding="utf-8")
+        (tmp_path / "app.py").write_text("import fastapi\n", encoding="utf-8")
+        said = dependency_complaints(tmp_path)
+        assert "'alembic'" in said
+        assert "'fastapi'" not in said

@@ -1,0 +1,111 @@
+"""A baked project: its files, the tools that judge it, and its own environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Tools of the template's environment judge every combination; only a few get their own environment.
+SCRIPTS = Path(sys.executable).parent
+
+# Of the template's own run: they would lead a baked project's tools to the wrong place.
+INHERITED = ("APP_", "COV", "GIT_", "PYTEST", "PYTHONPATH", "UV_PROJECT", "VIRTUAL_ENV")
+
+
+def clean_environment() -> dict[str, str]:
+    """The variables that a user's terminal would have, and the interpreter that runs the tests."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(INHERITED)}
+    return kept | {
+        "NO_COLOR": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "UV_PYTHON": sys.executable,
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+
+
+def run(command: list[str | Path], where: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a project and keep what it says."""
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=where,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+
+
+def complaints(command: list[str | Path], where: Path) -> str:
+    """What a tool says when it fails, the empty string when it passes."""
+    ended = run(command, where)
+    return "" if ended.returncode == 0 else f"exit code {ended.returncode}: {ended.stdout}"
+
+
+def ruff_complaints(project: Path, *arguments: str) -> str:
+    """Of `ruff check` and `ruff format --check`."""
+    ruff = [SCRIPTS / "ruff"]
+    checked = complaints([*ruff, "check", "--no-cache", *arguments, "."], project)
+    return checked + complaints(
+        [*ruff, "format", "--check", "--no-cache", *arguments, "."], project
+    )
+
+
+def contract_complaints(project: Path) -> str:
+    """Of import-linter."""
+    return complaints([SCRIPTS / "lint-imports", "--no-cache"], project)
+
+
+def dependency_complaints(project: Path) -> str:
+    """Of deptry."""
+    return complaints([SCRIPTS / "deptry", "."], project)
+
+
+def files(project: Path) -> Iterator[Path]:
+    """Every file of a project, sorted, but none of an environment or a cache."""
+    for path in sorted(project.rglob("*")):
+        hidden = {".venv", ".mypy_cache", ".pytest_cache", "__pycache__"}
+        if path.is_file() and hidden.isdisjoint(path.relative_to(project).parts):
+            yield path
+
+
+def python_files(project: Path) -> Iterator[Path]:
+    return (path for path in files(project) if path.suffix == ".py")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A baked project with an environment of its own."""
+
+    path: Path
+
+    @property
+    def python(self) -> Path:
+        scripts = "Scripts" if sys.platform == "win32" else "bin"
+        return self.path / ".venv" / scripts / "python"
+
+    def complaints(self, *arguments: str | Path) -> str:
+        """What `python …` says in the project when it fails."""
+        return complaints([self.python, *arguments], self.path)
+
+
+def uv() -> str:
+    """`uv run` tells its children where it is."""
+    found = os.environ.get("UV") or shutil.which("uv")
+    assert found is not None, "uv is not installed: pip install uv"
+    return found
+
+
+def install(project: Path) -> Installed:
+    """Copy a baked project to a folder of its own and install what it depends on."""
+    copy = Path(tempfile.mkdtemp(prefix="service-")) / project.name
+    shutil.copytree(project, copy)
+    failed = complaints([uv(), "sync", "--quiet"], copy)
+    assert not failed, failed
+    return Installed(copy)

@@ -1,0 +1,51 @@
+"""What the documents say of the prompts is what the prompts are."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from choices import PROMPTS, ROOT
+from template import program
+
+SCRIPT = program(ROOT / "scripts" / "prompts.py")
+
+
+class TestPrompts:
+    def test_documents_are_up_to_date(self) -> None:
+        """`python scripts/prompts.py` mends them."""
+        assert SCRIPT.stale(ROOT) == []
+
+    def test_change_is_noticed(self, tmp_path: Path) -> None:
+        """A new value makes both documents stale."""
+        (tmp_path / "docs").mkdir()
+        for path in ("README.md", "docs/prompts.md"):
+            shutil.copy(ROOT / path, tmp_path / path)
+        prompts = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+        prompts["license"].append("WTFPL")
+        prompts["__prompts__"]["license"]["WTFPL"] = "Do what you want"
+        (tmp_path / "cookiecutter.json").write_text(json.dumps(prompts), encoding="utf-8")
+        assert {path.name for path in SCRIPT.stale(tmp_path)} == {"README.md", "prompts.md"}
+
+    def test_every_prompt_and_value_has_a_sentence(self) -> None:
+        """And there is no sentence for what is not asked."""
+        public = {key: value for key, value in PROMPTS.items() if not key.startswith("_")}
+        assert list(PROMPTS["__prompts__"]) == list(public)
+        for key, value in public.items():
+            if isinstance(value, list):
+                assert list(PROMPTS["__prompts__"][key]) == ["__prompt__", *value]
+
+
+class TestReadme:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "pip install uv && uvx cookiecutter . --no-input",
+            "cd my-service && uv run python -m app serve",
+            "pip install uv && uv run pytest",
+        ],
+    )
+    def test_first_commands_stand_there(self, command: str) -> None:
+        """As the first words of a line in a code block; `.ci/run` runs the same lines."""
+        lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+        assert any(line.startswith(command) for line in lines)
