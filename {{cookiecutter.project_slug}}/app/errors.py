@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pydantic_core
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -103,7 +104,10 @@ def install(app: FastAPI) -> None:
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         detail = _SENTENCES.get(error.status_code, str(error.detail))
-        return _response(request.scope, error.status_code, detail, headers=error.headers)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": _allowed_methods(request)}
+        return _response(request.scope, error.status_code, detail, headers=headers)
 
     async def on_invalid_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -164,6 +168,15 @@ class ProblemMiddleware:
             await response(scope, receive, send)
 
         await self.app(scope, receive, send_problem)
+
+
+def _allowed_methods(request: Request) -> str:
+    """All methods of a path; the router names only those of the first route that matches it."""
+    methods = {"HEAD"}
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and route.path_regex.match(request.url.path):
+            methods |= route.methods
+    return ", ".join(sorted(methods if "GET" in methods else methods - {"HEAD"}))
 
 
 def _invalid(scope: Scope, errors: Sequence[Mapping[str, Any]]) -> Response:

@@ -4,7 +4,7 @@ One process, gone when it ends. A unit of work that fails is undone step by step
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,8 +21,8 @@ class _Tables:
     products: dict[int, Product] = field(default_factory=dict)
     ids_by_sku: dict[str, int] = field(default_factory=dict)
     reviews: dict[int, dict[int, Review]] = field(default_factory=lambda: defaultdict(dict))
-    product_ids: count[int] = field(default_factory=lambda: count(1))
-    review_ids: count[int] = field(default_factory=lambda: count(1))
+    product_ids: Iterator[int] = field(default_factory=lambda: count(1))
+    review_ids: Iterator[int] = field(default_factory=lambda: count(1))
 
 
 class _Reads:

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_product")),
         sa.UniqueConstraint("sku", name=op.f("uq_product_sku")),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_product_created_at_id"), "product", ["created_at", "id"])
     op.create_index(op.f("ix_product_name_id"), "product", ["name", "id"])
@@ -46,6 +47,7 @@ def upgrade() -> None:
             name=op.f("fk_review_product_id_product"),
             ondelete="CASCADE",
         ),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_review_product_id_id"), "review", ["product_id", "id"])
 

@@ -26,6 +26,11 @@ class Base(DeclarativeBase):
         }
     )
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # SQLite would give the id of a deleted row to the next one, and with it its ETag.
+        cls.metadata.tables[cls.__tablename__].dialect_options["sqlite"]["autoincrement"] = True
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware `datetime`, kept in UTC with microseconds."""

@@ -1,0 +1,35 @@
+"""The catalogue over each of its stores; a test that takes `client` runs once for each."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from app import bootstrap
+from app.catalog.memory import MemoryStore
+from app.main import create_app
+from app.settings import Settings
+
+
+@asynccontextmanager
+async def _memory_rooms(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    yield bootstrap.wire_catalog(MemoryStore(), settings)
+
+
+# {% if cookiecutter.database_driver != "none" %}
+@pytest.fixture(params=["memory", "database"])
+# {% else %}
+@pytest.fixture(params=["memory"])
+# {% endif %}
+def store(request: pytest.FixtureRequest) -> str:
+    """Where the products are kept."""
+    return str(request.param)
+
+
+@pytest.fixture
+def app(settings: Settings, store: str) -> FastAPI:
+    """The service, with the catalogue over `store`."""
+    open_rooms = _memory_rooms if store == "memory" else bootstrap.open_rooms
+    return create_app(settings, open_rooms=open_rooms)
