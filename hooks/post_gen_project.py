@@ -33,6 +33,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_database,
+    "tests/catalog": no_example,
 }
 
 # Left behind by tools that somebody ran inside the template, and no part of it.

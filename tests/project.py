@@ -1,13 +1,18 @@
 """A baked project: its files, the tools that judge it, and its own environment."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
+
+import httpx2
 
 # Tools of the template's environment judge every combination; only a few get their own environment.
 SCRIPTS = Path(sys.executable).parent
@@ -109,3 +114,39 @@ def install(project: Path) -> Installed:
     failed = complaints([uv(), "sync", "--quiet"], copy)
     assert not failed, failed
     return Installed(copy)
+
+
+@contextmanager
+def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
+    """A client of `python -m app serve` at a free port; the process ends with the context."""
+    process = subprocess.Popen(
+        [project.python, "-m", "app", "serve", "--no-reload", "--port", "0"],
+        cwd=project.path,
+        env=clean_environment() | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stderr is not None
+    # Nobody else reads the rest of the log, and a full pipe would stop the service.
+    rest = Thread(target=process.stderr.read)
+    with process:
+        try:
+            with httpx2.Client(base_url=listening_at(process.stderr), timeout=30) as client:
+                rest.start()
+                yield client
+        finally:
+            process.terminate()
+            if rest.ident:
+                rest.join()
+
+
+def listening_at(log: Iterable[str]) -> str:
+    """The address in a service's log; without one, the log ends when the service does."""
+    said = []
+    for line in log:
+        said.append(line)
+        if address := re.search(r"http://127\.0\.0\.1:\d+", line):
+            return address[0]
+    raise AssertionError("".join(said))

@@ -59,11 +59,11 @@ class TestInPlace:
 
     def test_ruff(self, template: Path) -> None:
         """Files without a condition are linted and formatted where they stand."""
-        assert not lint_in_place(template / SERVICE)
+        assert not (said := lint_in_place(template / SERVICE)), said
 
     def test_mypy(self, template: Path, tmp_path: Path) -> None:
         """Files without a condition are type-checked where they stand."""
-        assert not type_check_in_place(template / SERVICE, tmp_path)
+        assert not (said := type_check_in_place(template / SERVICE, tmp_path)), said
 
     def test_rules_are_those_of_the_service(self, bake: Bake) -> None:
         """What passes in place passes after baking too, and the other way round."""
@@ -137,11 +137,21 @@ services:
     ),
     ".env": ("# {% if cookiecutter.yes == '2' %}\nA=1\n# {% endif %}\nB=${A#x}\n", "B=${A#x}\n"),
     "Dockerfile": (
-        "FROM x\n# {% if cookiecutter.yes == '1' %}\nRUN echo ${#x} {% \\\n# {% endif %}\n  && ls\n",
-        "FROM x\nRUN echo ${#x} {% \\\n  && ls\n",
+        """\
+FROM x
+# {% if cookiecutter.yes == '1' %}
+RUN echo ${#x} {% \\
+# {% endif %}
+  && ls
+""",
+        """\
+FROM x
+RUN echo ${#x} {% \\
+  && ls
+""",
     ),
     "workflow.yaml": (
-        "on: {}\n# {% raw %}\nname: ${{ matrix.python }}\n# {% endraw %}\n",
+        "on: {}  # {%- raw %}\nname: ${{ matrix.python }}\n# {% endraw %}\n",
         "on: {}\nname: ${{ matrix.python }}\n",
     ),
     "copied/rules.yaml": ("expr: {{ $labels.x }}\n", "expr: {{ $labels.x }}\n"),
@@ -173,7 +183,7 @@ class TestBaked:
     @each(combinations())
     def test_ruff(self, bake: Bake, answers: Answers) -> None:
         """Whatever was chosen, the project is linted and formatted as it comes."""
-        assert not ruff_complaints(bake(answers))
+        assert not (said := ruff_complaints(bake(answers))), said
 
     @each(combinations())
     def test_everything_parses(self, bake: Bake, answers: Answers) -> None:

@@ -34,7 +34,7 @@ class TestBaked:
     @each(combinations())
     def test_no_dependency_is_left(self, bake: Bake, answers: Answers) -> None:
         """What is depended on is imported, and the other way round."""
-        assert not dependency_complaints(bake(answers))
+        assert not (said := dependency_complaints(bake(answers))), said
 
 
 class TestCaught:

@@ -11,7 +11,7 @@ from template import SERVICE
 ROOM = ("app/infra/database/", "tests/infra/database/")
 # The default URL is a setting.
 URLS = "app/settings.py"
-DRIVERS = re.compile(r"aiosqlite|asyncmy|asyncpg|mariadb|mysql|postgres|psycopg|sqlite", re.I)
+DRIVERS = re.compile("asyncmy|asyncpg|mariadb|mysql|postgres|psycopg|sqlite", re.IGNORECASE)
 
 
 def branches(folder: Path) -> Iterator[str]:
