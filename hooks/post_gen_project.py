@@ -34,6 +34,8 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_database,
     "tests/catalog": no_example,
+    "tests/catalog/test_statements.py": no_database,
+    "tests/infra/database": no_database,
 }
 
 # Left behind by tools that somebody ran inside the template, and no part of it.

@@ -69,7 +69,7 @@ def contract_complaints(project: Path) -> str:
 
 def dependency_complaints(project: Path) -> str:
     """Of deptry."""
-    return complaints([SCRIPTS / "deptry", "."], project)
+    return complaints([SCRIPTS / "deptry", "--no-ansi", "."], project)
 
 
 def files(project: Path) -> Iterator[Path]:
@@ -89,11 +89,12 @@ class Installed:
     """A baked project with an environment of its own."""
 
     path: Path
+    python: Path
 
-    @property
-    def python(self) -> Path:
-        scripts = "Scripts" if sys.platform == "win32" else "bin"
-        return self.path / ".venv" / scripts / "python"
+    def copy(self, target: Path) -> "Installed":
+        """The same project once more, to be changed, in the same environment."""
+        shutil.copytree(self.path, target, ignore=shutil.ignore_patterns(".venv", "*.db*"))
+        return Installed(target, self.python)
 
     def complaints(self, *arguments: str | Path) -> str:
         """What `python …` says in the project when it fails."""
@@ -113,7 +114,8 @@ def install(project: Path) -> Installed:
     shutil.copytree(project, copy)
     failed = complaints([uv(), "sync", "--quiet"], copy)
     assert not failed, failed
-    return Installed(copy)
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    return Installed(copy, copy / ".venv" / scripts / "python")
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Law 5: what was not chosen leaves no word, file, dependency or setting."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from choices import TRACES, Answers, combinations, complete, each
 from conftest import Bake
-from project import dependency_complaints, files
+from project import dependency_complaints, files, python_files
 
 
 def traces(project: Path, answers: Answers) -> Iterator[str]:
@@ -24,17 +25,40 @@ def traces(project: Path, answers: Answers) -> Iterator[str]:
                 yield f"{name}:{number}: {line.strip()}"
 
 
+def unused_modules(project: Path) -> set[str]:
+    """Modules of the service that no other module of it imports, and no test."""
+    modules = {}
+    for path in python_files(project):
+        name = ".".join(path.relative_to(project).with_suffix("").parts)
+        modules[name.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"))
+    imported = set()
+    for tree in modules.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+    inner = {name for name in modules if name.startswith("app.")} - imported
+    # Found by their path: by Python's -m, and by Alembic.
+    return {name for name in inner if not re.search(r"__main__|\.alembic\.|\.migrations\.", name)}
+
+
 class TestBaked:
     @each(combinations())
     def test_no_word_is_left(self, bake: Bake, answers: Answers) -> None:
         """In any file or path, the README and the settings included."""
         found = list(traces(bake(answers), answers))
-        assert not found, "\n".join(found)
+        assert not found, "\n".join(["", *found[:20]])
 
     @each(combinations())
     def test_no_dependency_is_left(self, bake: Bake, answers: Answers) -> None:
         """What is depended on is imported, and the other way round."""
         assert not (said := dependency_complaints(bake(answers))), said
+
+    @each(combinations())
+    def test_no_module_is_left(self, bake: Bake, answers: Answers) -> None:
+        """What nothing imports is the rest of something that was not chosen."""
+        assert not unused_modules(bake(answers))
 
 
 class TestCaught:
@@ -54,3 +78,10 @@ class TestCaught:
         said = dependency_complaints(tmp_path)
         assert "'alembic'" in said
         assert "'fastapi'" not in said
+
+    def test_module(self, tmp_path: Path) -> None:
+        """A module that only itself knows is named."""
+        (tmp_path / "app").mkdir()
+        for name in ("__init__", "__main__", "used", "unused"):
+            (tmp_path / "app" / f"{name}.py").write_text("from app import used\n", encoding="utf-8")
+        assert unused_modules(tmp_path) == {"app.unused"}
