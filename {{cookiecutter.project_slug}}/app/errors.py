@@ -103,11 +103,13 @@ def install(app: FastAPI) -> None:
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        detail = _SENTENCES.get(error.status_code, str(error.detail))
-        headers = error.headers
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        status, headers = error.status_code, error.headers
+        if status < 400:
+            return Response(status_code=status, headers=headers)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers = {"Allow": _allowed_methods(request)}
-        return _response(request.scope, error.status_code, detail, headers=headers)
+        detail = str(error.detail)
+        return _response(request.scope, status, _SENTENCES.get(detail, detail), headers=headers)
 
     async def on_invalid_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -123,10 +125,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_crash)
 
 
+# What libraries say, and what is more helpful.
 _SENTENCES = {
-    404: "There is nothing at this path; /docs lists what there is.",
-    405: "This path does not know this method; the Allow header lists those that it knows.",
-    413: "The request body is too large; send less at once.",
+    "Not Found": "There is nothing at this path.",
+    "Method Not Allowed": (
+        "This path does not know this method; the Allow header lists those that it knows."
+    ),
+    "Content Too Large": "The request body is too large; send less at once.",
+    "Invalid host header": "The service does not answer to this host name.",
 }
 
 
@@ -162,7 +168,7 @@ class ProblemMiddleware:
             text = message.get("body", b"").decode(errors="replace")
             headers = Headers(raw=plain["headers"]).mutablecopy()
             del headers["content-length"], headers["content-type"]
-            response = _response(scope, status, _SENTENCES.get(status, f"{text}."))
+            response = _response(scope, status, _SENTENCES.get(text, f"{text}."))
             response.headers.update(headers)
             plain = None
             await response(scope, receive, send)

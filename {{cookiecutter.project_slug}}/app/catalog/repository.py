@@ -148,9 +148,12 @@ class Writes:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+        # The session forgets rows that nobody holds, and would read them again.
+        self._held: list[ProductRow | None] = []
 
     async def product(self, product_id: int) -> Product | None:
         row = await self._session.get(ProductRow, product_id)
+        self._held.append(row)
         return None if row is None else _as_product(row)
 
     async def add(self, draft: ProductDraft, now: datetime) -> Product:
@@ -160,15 +163,18 @@ class Writes:
         return _as_product(row)
 
     async def add_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
-        statement = insert(ProductRow).returning(ProductRow.id, sort_by_parameter_order=True)
+        # The database returns the rows in any order; their skus tell which is which.
+        statement = insert(ProductRow).returning(ProductRow.sku, ProductRow.id)
         rows = [
             {**draft.model_dump(), "version": 1, "created_at": now, "updated_at": now}
             for draft in drafts
         ]
         try:
-            return list(await self._session.scalars(statement, rows))
+            added = await self._session.execute(statement, rows)
         except IntegrityError as error:
             raise _sku_is_taken() from error
+        ids = {row.sku: row.id for row in added}
+        return [ids[draft.sku] for draft in drafts]
 
     async def change(self, product_id: int, changes: Mapping[str, Any], now: datetime) -> Product:
         row = await self._session.get_one(ProductRow, product_id)

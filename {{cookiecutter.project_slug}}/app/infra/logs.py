@@ -5,6 +5,7 @@ standard `logging` module and leave in the same format. Each line carries the id
 it was written for.
 """
 
+import json
 import logging
 import sys
 from contextvars import ContextVar
@@ -36,7 +37,11 @@ def configure(settings: LogSettings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
     if as_console:
-        processors.append(structlog.dev.ConsoleRenderer(timestamp_key="time"))
+        # The default, where rich is installed, writes the values of all variables along.
+        formatter = structlog.dev.plain_traceback
+        processors.append(
+            structlog.dev.ConsoleRenderer(timestamp_key="time", exception_formatter=formatter)
+        )
     else:
         processors += [
             structlog.processors.format_exc_info,
@@ -60,12 +65,14 @@ class _ToStructlog(logging.Handler):
     """Hands a library's record to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(
-            record.levelno,
-            record.getMessage(),
-            logger=record.name,
-            **({"exc_info": record.exc_info} if record.exc_info else {}),
-        )
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001  # a wrong format fails the line, not who writes it
+            message = f"{record.msg} {record.args!r}"
+        # structlog knows no levels in between.
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        details = {"exc_info": record.exc_info} if record.exc_info and record.exc_info[0] else {}
+        structlog.get_logger().log(level, message, logger=record.name, **details)
 
 
 def _add_request_id(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -75,4 +82,16 @@ def _add_request_id(_logger: object, _method: str, event: EventDict) -> EventDic
 
 
 def _serialize(event: EventDict, **_options: object) -> bytes:
-    return to_json(event, fallback=repr)
+    try:
+        return to_json(event, fallback=repr, inf_nan_mode="strings")
+    except ValueError:  # not UTF-8, circular, or without a representation
+        return json.dumps({key: _described(value) for key, value in event.items()}).encode()
+
+
+def _described(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  # a line is written, whatever is in it
+        return f"<{type(value).__name__}>"

@@ -15,15 +15,16 @@ def add_to(group: click.Group, open_migrations: OpenMigrations) -> None:
     """Add the commands of this room; `open_migrations` reads the settings when one is run."""
 
     @group.command()
-    def migrate() -> None:
+    @click.option("--undo", metavar="SLICE", help="Instead, drop the tables of SLICE.")
+    def migrate(undo: str | None) -> None:
         """Bring the database to the newest revision of every slice."""
 
         async def run() -> None:
             async with open_migrations() as migrations:
-                await migrations.upgrade()
+                await (migrations.undo(undo) if undo else migrations.upgrade())
 
         asyncio.run(run())
-        click.echo("The database is up to date.")
+        click.echo(f"The tables of {undo} are gone." if undo else "The database is up to date.")
 
     @group.command()
     @click.argument("slice_name", metavar="SLICE")

@@ -1,12 +1,20 @@
 """The engine, and the two ways to use it."""
 
+import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InvalidRequestError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as AcquireTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -44,8 +52,9 @@ class Database:
             StartupError: the database does not answer.
         """
         try:
+            await asyncio.to_thread(sqlite.probe, self._engine.url)
             await self.check()
-        except (DBAPIError, OSError) as error:
+        except (DBAPIError, sqlite3.Error) as error:
             await self._engine.dispose()
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise StartupError(
@@ -103,18 +112,18 @@ def _unavailable() -> Iterator[None]:
 
 def _create_engine(settings: DatabaseSettings) -> AsyncEngine:
     try:
-        url = make_url(settings.url)
-    except ArgumentError:
+        engine = create_async_engine(
+            settings.url,
+            pool_size=settings.pool_size,
+            max_overflow=settings.pool_overflow,
+            pool_timeout=settings.acquire_timeout_seconds,
+            pool_recycle=settings.pool_recycle_seconds,
+        )
+    except (ArgumentError, InvalidRequestError, ImportError):
         raise StartupError(
-            "APP_DATABASE__URL is not a database URL; write it like sqlite+aiosqlite:///data.db."
+            "APP_DATABASE__URL is no URL that this service can use;"
+            " write it like sqlite+aiosqlite:///data.db."
         ) from None
-    engine = create_async_engine(
-        url,
-        pool_size=settings.pool_size,
-        max_overflow=settings.pool_overflow,
-        pool_timeout=settings.acquire_timeout_seconds,
-        pool_recycle=settings.pool_recycle_seconds,
-    )
     sqlite.set_up(engine.sync_engine, busy_timeout_seconds=settings.busy_timeout_seconds)
     _time_statements(engine.sync_engine)
     return engine

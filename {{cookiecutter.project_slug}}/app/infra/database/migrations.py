@@ -38,6 +38,17 @@ class Migrations:
         """Bring the schema to the newest revision of every slice; with no revision, do nothing."""
         await self._run(lambda connection: command.upgrade(self._config(connection), "heads"))
 
+    async def undo(self, slice_name: str) -> None:
+        """Take back every revision of a slice, and with them its tables and what is in them.
+
+        Raises:
+            StartupError: the slice is unknown.
+        """
+        self._folder(slice_name)
+        await self._run(
+            lambda connection: command.downgrade(self._config(connection), f"{slice_name}@base")
+        )
+
     async def pending(self) -> list[str]:
         """The newest revisions that the database does not have yet, by id."""
 
@@ -55,15 +66,9 @@ class Migrations:
         Raises:
             StartupError: the slice is unknown, or the database is behind its revisions.
         """
-        if slice_name not in self._folders:
-            known = ", ".join(self._folders) or "none yet"
-            raise StartupError(
-                f"There is no slice {slice_name!r} with migrations ({known});"
-                " add its folder to migrations() in app/bootstrap.py."
-            )
+        folder = self._folder(slice_name)
         if await self.pending():
             raise StartupError("The database is behind; run `python -m app migrate` first.")
-        folder = self._folders[slice_name]
         first = not any(folder.glob("*.py"))
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -81,6 +86,15 @@ class Migrations:
 
         path: Path = await self._run(write)
         return path
+
+    def _folder(self, slice_name: str) -> Path:
+        if slice_name not in self._folders:
+            known = ", ".join(self._folders) or "none yet"
+            raise StartupError(
+                f"There is no slice {slice_name!r} with migrations ({known});"
+                " add its folder to migrations() in app/bootstrap.py."
+            )
+        return self._folders[slice_name]
 
     def _config(self, connection: Connection) -> Config:
         config = Config(
@@ -123,9 +137,11 @@ class Migrations:
         except CommandError as error:
             raise StartupError(
                 f"The database does not fit the revisions ({error});"
-                " bring back the slice that wrote it, or start from an empty database."
+                " bring back the slice that wrote it and run `python -m app migrate --undo SLICE`,"
+                " or start from an empty database."
             ) from error
 
 
 def _log_step(*, step: MigrationInfo, **_rest: object) -> None:
-    logger.info("migration applied", revision=step.up_revision_id)
+    done = "migration applied" if step.is_upgrade else "migration undone"
+    logger.info(done, revision=step.up_revision_id)

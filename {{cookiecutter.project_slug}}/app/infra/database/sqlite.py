@@ -1,11 +1,22 @@
 """What SQLite needs to serve many requests at once."""
 
+import sqlite3
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
 
 READING = "sqlite_reading"
 """Execution option of connections that only read: they begin no transaction."""
+
+
+def probe(url: URL) -> None:
+    """Open the file once, on a thread of its caller's; raises `sqlite3.Error`.
+
+    A connection of aiosqlite that cannot be opened leaves a thread behind, which prints a traceback
+    when the event loop ends before it does.
+    """
+    if url.database and not url.query:
+        sqlite3.connect(url.database).close()
 
 
 def set_up(engine: Engine, *, busy_timeout_seconds: float) -> None:

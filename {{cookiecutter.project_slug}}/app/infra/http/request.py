@@ -9,15 +9,19 @@ import uuid
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import StartupError
 from app.infra import logs, timing
 from app.infra.http.drain import Drain
 from app.infra.http.headers import Header, security_headers
-from app.infra.http.settings import HttpSettings
+from app.infra.http.settings import TRUST_NONE, HttpSettings
 
 logger = structlog.get_logger()
+
+CLIENT_LEFT = 499
+"""Status of a request, in the log, whose client left before the answer began; nginx's number."""
 
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -39,7 +43,8 @@ class RequestMiddleware:
     ) -> None:
         self._app = app
         self._drain = drain
-        self._id_header = settings.request_id_header.lower().encode() or None
+        id_header = settings.request_id_header.lower()
+        self._id_header = None if id_header == TRUST_NONE else id_header.encode()
         self._slow_seconds = settings.slow_request_seconds
         self._headers = security_headers(production=production)
         self._documentation_headers = security_headers(production=production, documentation=True)
@@ -63,11 +68,18 @@ class RequestMiddleware:
         documentation = scope["path"] in self._documentation_paths
         added = self._documentation_headers if documentation else self._headers
         status = 0
+        left = False
+
+        async def receive_until_left() -> Message:
+            nonlocal left
+            message = await receive()
+            left = left or message["type"] == "http.disconnect"
+            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = CLIENT_LEFT if left else message["status"]
                 seconds = time.perf_counter() - started
                 message["headers"] = [
                     *message.get("headers", ()),
@@ -80,13 +92,17 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive_until_left, send_with_headers)
+        except ClientDisconnect:
+            # Raised to a handler that reads the body.
+            if not left:
+                raise
         except Exception:
             logger.exception("request failed")
             if not status:
                 raise
         finally:
-            self._log(scope, status, time.perf_counter() - started, parts)
+            self._log(scope, status or CLIENT_LEFT, time.perf_counter() - started, parts)
 
     def _request_id(self, headers: list[Header]) -> str:
         if self._id_header:
@@ -99,8 +115,7 @@ class RequestMiddleware:
         line: dict[str, Any] = {
             "method": scope["method"],
             "route": route_template(scope),
-            # 499 as nginx has it: the client left before the answer began.
-            "status": status or 499,
+            "status": status,
             "duration_ms": round(seconds * 1e3, 2),
         }
         logger.info("request", **line)

@@ -4,6 +4,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+TRUST_NONE = "none"
+
+# A name, or a wildcard for all names below one.
+Host = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[^*/:]+)$")]
+
 
 class HttpSettings(BaseModel, use_attribute_docstrings=True):
     host: str = "127.0.0.1"
@@ -15,7 +20,7 @@ class HttpSettings(BaseModel, use_attribute_docstrings=True):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of server processes."""
 
-    allowed_hosts: list[str] = ["*"]
+    allowed_hosts: list[Host] = ["*"]
     """Host names that are answered to, as JSON; `*` is refused in production. Health is exempt."""
 
     allowed_origins: list[str] = []
@@ -25,12 +30,12 @@ class HttpSettings(BaseModel, use_attribute_docstrings=True):
     """Addresses or networks whose `X-Forwarded-*` headers are believed, as JSON."""
 
     request_id_header: str = "X-Request-ID"
-    """Header whose well-formed value becomes the request's id; empty trusts none."""
+    """Header whose well-formed value becomes the request's id; `none` trusts no header."""
 
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
     """Bytes of request body that are accepted; more is answered with 413."""
 
-    compress_minimum_bytes: Annotated[int, Field(ge=0)] = 1_000
+    compress_minimum_bytes: Annotated[int, Field(ge=1)] = 1_000
     """Bytes below which a response is not worth compressing."""
 
     slow_request_seconds: Annotated[float, Field(gt=0)] = 1.0
