@@ -51,7 +51,7 @@ class TestOurs:
             assert await connection.run_sync(differences) == []
         await database.close()
 
-    async def test_start_in_production_needs_them(self, database: Database, tmp_path: Path) -> None:
+    async def test_start_in_production_needs_them(self, tmp_path: Path) -> None:
         """A pending revision stops the start with the remedy; in development it is applied."""
         settings = Settings(
             database=DatabaseSettings(url=f"sqlite+aiosqlite:///{tmp_path}/test.db")
