@@ -77,6 +77,16 @@ class TestInPlace:
             assert own["tool"]["ruff"][key] == service["tool"]["ruff"][key]
         assert own["tool"]["mypy"]["plugins"] == service["tool"]["mypy"]["plugins"]
 
+    def test_packages_are_those_of_the_service(self, bake: Bake) -> None:
+        """So that a tool says here what it says there, and a moved bound moves in both."""
+        own = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        baked = set()
+        for answers in combinations():
+            pyproject = (bake(answers) / "pyproject.toml").read_text(encoding="utf-8")
+            service = tomllib.loads(pyproject)
+            baked |= {*service["project"]["dependencies"], *service["dependency-groups"]["dev"]}
+        assert set(own["dependency-groups"]["service"]) == baked
+
 
 IDIOMS = {
     "code.py": (
