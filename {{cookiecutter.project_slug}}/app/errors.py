@@ -85,13 +85,23 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
 
 
+_SCHEMAS = "#/components/schemas/"
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem document (RFC 9457)",
-        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"{_SCHEMAS}Problem"}}},
     }
 }
 """For `FastAPI(responses=…)`: what any route may answer besides its success."""
+
+
+def document(openapi: dict[str, Any]) -> dict[str, Any]:
+    """Add what `RESPONSES` refers to, which FastAPI only does for `application/json`."""
+    schema = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}")
+    schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(schema.pop("$defs"), Problem=schema)
+    return openapi
 
 
 def install(app: FastAPI) -> None:

@@ -16,6 +16,9 @@ from app.errors import StartupError
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.database.settings import DatabaseSettings
 # {% endif %}
+# {% if cookiecutter.example != "none" %}
+from app.infra.http.pages import Secret
+# {% endif %}
 from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
 
@@ -35,6 +38,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_file=".env",
         env_ignore_empty=True,
+        nested_model_default_partial_update=True,
         extra="ignore",
         use_attribute_docstrings=True,
     )
@@ -49,7 +53,7 @@ class Settings(BaseSettings):
     """Serve the interactive documentation at /docs."""
 
     # {% if cookiecutter.example != "none" %}
-    secret_key: SecretStr = SecretStr(_DEFAULT_SECRET)
+    secret_key: Secret = SecretStr(_DEFAULT_SECRET)
     """Signs the cursors of pages; the same in every process. At least 16 characters."""
 
     # {% endif %}
@@ -107,9 +111,9 @@ def load_settings() -> Settings:
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    if not detail["loc"]:
-        return detail["msg"].removeprefix("Value error, ")
-    return f"{_variable(*map(str, detail['loc']))}: {detail['msg']}"
+    message = detail["msg"].removeprefix("Value error, ")
+    path = [part for part in detail["loc"] if isinstance(part, str)]  # without places in lists
+    return f"{_variable(*path)}: {message}" if path else message
 
 
 def _variable(*path: str) -> str:

@@ -10,13 +10,14 @@ import binascii
 import hashlib
 import hmac
 import json
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, SecretStr
 
 from app.errors import BadRequest
 
 Item = TypeVar("Item")
+Secret = Annotated[SecretStr, Field(min_length=16)]
 
 _SIGNATURE_BYTES = 16
 

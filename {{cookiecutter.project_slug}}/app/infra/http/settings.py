@@ -1,13 +1,28 @@
 """Settings of the HTTP side."""
 
+import json
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 TRUST_NONE = "none"
 
-# A name, or a wildcard for all names below one.
-Host = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[^*/:]+)$")]
+
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('write a list as JSON, as in ["a", "b"]') from None
+
+
+# Decoded here, since pydantic-settings would not say which of the variables is malformed.
+_JSON = (NoDecode, BeforeValidator(_decoded))
+Texts = Annotated[list[str], *_JSON]
+# Names, or wildcards for all names below one.
+Hosts = Annotated[list[Annotated[str, Field(pattern=r"^(\*|(\*\.)?[^*/]+)$")]], *_JSON]
 
 
 class HttpSettings(BaseModel, use_attribute_docstrings=True):
@@ -20,13 +35,13 @@ class HttpSettings(BaseModel, use_attribute_docstrings=True):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of server processes."""
 
-    allowed_hosts: list[Host] = ["*"]
+    allowed_hosts: Hosts = ["*"]
     """Host names that are answered to, as JSON; `*` is refused in production. Health is exempt."""
 
-    allowed_origins: list[str] = []
+    allowed_origins: Texts = []
     """Origins whose pages may call the service (CORS), as JSON."""
 
-    trusted_proxies: list[str] = []
+    trusted_proxies: Texts = []
     """Addresses or networks whose `X-Forwarded-*` headers are believed, as JSON."""
 
     request_id_header: str = "X-Request-ID"

@@ -1,0 +1,60 @@
+"""The lines that the service writes to its log."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pytest
+import structlog
+
+from app.infra import logs
+
+
+class Log:
+    """What was written so far."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
+        self.stream = io.TextIOWrapper(self._bytes, encoding="utf-8", write_through=True)
+
+    @property
+    def text(self) -> str:
+        return self._bytes.getvalue().decode()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Each line of a log in JSON."""
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The lines of one event."""
+        return [line for line in self.lines if line["event"] == event]
+
+
+@contextmanager
+def recorded(
+    *,
+    log_format: Literal["auto", "json", "console"] = "json",
+    level: Literal["debug", "info", "warning", "error"] = "info",
+) -> Iterator[Log]:
+    """The log of the block, configured as in a process of the service."""
+    log = Log()
+    root = logging.getLogger()
+    before = structlog.get_config(), root.level, root.handlers[:]
+    root.handlers[:] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", log.stream)
+        logs.configure(logs.LogSettings(format=log_format, level=level))
+        # The loggers of modules live longer than this block.
+        structlog.configure(cache_logger_on_first_use=False)
+        try:
+            yield log
+        finally:
+            logging.captureWarnings(False)
+            structlog.configure(**before[0])
+            root.setLevel(before[1])
+            root.handlers[:] = before[2]
