@@ -38,9 +38,9 @@ def cli() -> None:
 def serve(host: str | None, port: int | None, workers: int | None, reload: bool | None) -> None:
     """Serve HTTP until SIGTERM or Ctrl-C.
 
-    In development the schema is brought up to date first; in production a pending migration stops
-    the start. On SIGTERM, requests are still taken for APP_HTTP__DRAIN_SECONDS while readiness
-    answers 503, then those in flight are finished.
+    In development, what the service needs is made ready first; in production it has to be. On
+    SIGTERM, requests are still taken for APP_HTTP__DRAIN_SECONDS while readiness answers 503, then
+    those in flight are finished.
     """
     settings = _load()
     http = settings.http
@@ -49,6 +49,8 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
         raise StartupError(
             f"{room} keeps its data in one process; start one worker, or move the data out first."
         )
+    if reload is None:
+        reload = not settings.production and workers == 1
     asyncio.run(bootstrap.prepare(settings))
     server.run(
         uvicorn.Config(
@@ -57,8 +59,8 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
             host=host or http.host,
             port=http.port if port is None else port,
             workers=workers,
-            reload=(not settings.production and workers == 1) if reload is None else reload,
-            reload_dirs=["app"],
+            reload=reload,
+            reload_dirs=["app"] if reload else None,
             log_config=None,
             access_log=False,
             server_header=False,

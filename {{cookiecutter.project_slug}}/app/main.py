@@ -42,6 +42,9 @@ class _Service(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         return self.wrap(super().build_middleware_stack())
 
+    def openapi(self) -> dict[str, Any]:
+        return errors.document(super().openapi())
+
 
 def create_app(
     settings: Settings,
