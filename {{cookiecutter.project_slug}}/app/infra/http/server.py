@@ -16,12 +16,13 @@ import contextlib
 import ctypes
 import logging
 import os
+import selectors
 import signal
 import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from types import FrameType
 
@@ -34,13 +35,15 @@ from app.errors import StartupError
 from app.infra.http.drain import Drain
 
 _TICK_SECONDS = 0.1
-# For handshakes under way to complete and the loop to accept them: some round trips.
-_SETTLE_SECONDS = 0.2
-# For the first request on a connection accepted last; its client is about to write it.
-_LINGER_SECONDS = 1.0
 # The supervisor looks at its signals twice a second. A worker that was signalled along with it,
 # as systemd does, must not close its listener before the supervisor has closed its own.
 _SUPERVISOR_LAG_SECONDS = 1.0
+# Counted in ticks, each of which is a turn of the loop or more however long a turn takes: for
+# handshakes under way (some round trips); for uvloop, which accepts one connection a turn, to
+# accept a backlog; and for the clients accepted last to write their first request.
+_HANDSHAKE_TICKS = 2
+_BACKLOG_TICKS = 50
+_LINGER_TICKS = 10
 
 # A socket filter (see bpf(4)) which drops the packets that ask for a new connection.
 _SO_ATTACH_FILTER = 26
@@ -112,26 +115,31 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _drain(self) -> None:
-        lag_seconds = _SUPERVISOR_LAG_SECONDS if self._supervised else 0
         logger.info("Draining for %g seconds", self._drain_seconds)
-        await self._serve_on(self._drain_seconds + lag_seconds, lambda: not self._draining)
-        if not self._supervised:  # else siblings may be there to stay
-            ignore_newcomers(sock for server in self.servers for sock in server.sockets)
+        lag_seconds = _SUPERVISOR_LAG_SECONDS if self._supervised else 0
+        deadline = time.monotonic() + self._drain_seconds + lag_seconds
+        while self._draining and time.monotonic() < deadline:
+            await self._tick()
         self._draining = False
-        # Asyncio loses connections which it accepted in the very turn that closes the listener;
-        # none is, as a timer's turn comes after those of the sockets.
-        await asyncio.sleep(_SETTLE_SECONDS)
+        listeners = [sock for server in self.servers for sock in server.sockets]
+        if not self._supervised:  # else siblings may be there to stay
+            ignore_newcomers(listeners)
+        for tick in range(1, _BACKLOG_TICKS):
+            await self._tick()
+            if tick >= _HANDSHAKE_TICKS and not _has_backlog(listeners):
+                break
+        # Asyncio loses what it accepted in the turn in which its listener is closed. It accepted
+        # nothing in this one, which began with a timer: timers come after sockets.
         for server in self.servers:
             server.close()
-        await self._serve_on(
-            _LINGER_SECONDS, lambda: not self.server_state.connections or self.force_exit
-        )
+        for _ in range(_LINGER_TICKS):
+            if self.force_exit or not self.server_state.connections:
+                break
+            await self._tick()
 
-    async def _serve_on(self, seconds: float, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not done():
-            await self.on_tick(0)  # keeps the Date header right
-            await asyncio.sleep(_TICK_SECONDS)
+    async def _tick(self) -> None:
+        await self.on_tick(0)  # keeps the Date header right
+        await asyncio.sleep(_TICK_SECONDS)
 
 
 class Worker(multiprocess.Process):
@@ -224,3 +232,10 @@ def ignore_newcomers(listeners: Iterable[socket.socket]) -> None:
         if listener.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):
                 listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def _has_backlog(listeners: Iterable[socket.socket]) -> bool:
+    with selectors.DefaultSelector() as selector:
+        for listener in listeners:
+            selector.register(listener, selectors.EVENT_READ)
+        return bool(selector.select(0))
