@@ -76,14 +76,24 @@ def wire_slice(project: Path) -> None:
 
 
 def remove_example(project: Path, without: Path) -> None:
-    """Delete the example's folders, and its lines where it is wired.
+    """Delete what the service's README names: files, and lines where they are wired.
 
     Without those lines the wiring is what a bake without the example has.
     """
-    for folder in ("app/catalog", "tests/catalog"):
-        shutil.rmtree(project / folder)
-    for path in ("app/bootstrap.py", "app/settings.py", "pyproject.toml"):
-        shutil.copy(without / path, project / path)
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    _, _, instructions = readme.partition("## Remove the example")
+    for path in (Path("app/catalog"), Path("tests/catalog")):
+        assert f"`{path.as_posix()}/`" in instructions
+        shutil.rmtree(project / path)
+    for path in (Path("app/infra/http"), Path("tests/infra/http")):
+        for file in (project / path).iterdir():
+            if not (without / path / file.name).exists():
+                # A module, or the test of one.
+                assert f"`{file.name.removeprefix('test_')}`" in instructions, file
+                file.unlink()
+    for name in ("app/bootstrap.py", "app/settings.py", "pyproject.toml", ".env.example"):
+        assert f"`{name}`" in instructions
+        shutil.copy(without / name, project / name)
     wire_slice(project)
 
 
@@ -126,6 +136,7 @@ class TestRemoval:
 
     def test_data_survives(self, bake: Bake, project: Installed) -> None:
         """Of the user's slice, in the database that the example's tables were in too."""
+        succeed(project, "migrate", "--undo", "catalog")
         remove_example(project.path, bake(CORNERS["no-example"]))
         succeed(project, "migrate")
         with serving(project) as client:
