@@ -11,7 +11,14 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from app.catalog.schemas import Product, ProductDraft, ProductField, Review, ReviewDraft
+from app.catalog.schemas import (
+    PartialProduct,
+    Product,
+    ProductDraft,
+    ProductField,
+    Review,
+    ReviewDraft,
+)
 from app.catalog.service import Figures, Selection
 from app.errors import Conflict
 
@@ -34,11 +41,11 @@ class _Reads:
 
     async def products_by_id(
         self, ids: Sequence[int], fields: Sequence[ProductField]
-    ) -> list[Product]:
+    ) -> list[PartialProduct]:
         products = self._tables.products
         return [_partial(products[key], fields) for key in set(ids) if key in products]
 
-    async def select(self, selection: Selection) -> list[Product]:
+    async def select(self, selection: Selection) -> list[PartialProduct]:
         def key(product: Product) -> tuple[Any, int]:
             return getattr(product, selection.sort), product.id
 
@@ -195,6 +202,6 @@ def _matches(product: Product, selection: Selection) -> bool:
     )
 
 
-def _partial(product: Product, fields: Iterable[ProductField]) -> Product:
+def _partial(product: Product, fields: Iterable[ProductField]) -> PartialProduct:
     """A copy of which only `fields` are sent."""
-    return Product.model_construct(_fields_set=set(fields), **dict(product))
+    return PartialProduct.model_construct(_fields_set=set(fields), **dict(product))

@@ -13,6 +13,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from app.catalog.models import ProductRow, ReviewRow
 from app.catalog.schemas import (
     PRODUCT_FIELDS,
+    PartialProduct,
     Product,
     ProductDraft,
     ProductField,
@@ -51,28 +52,22 @@ class Reads:
         self._connection = connection
 
     async def product(self, product_id: int) -> Product | None:
-        rows = await self._products(
-            select(*_columns(PRODUCT_FIELDS)).where(_products.id == product_id), PRODUCT_FIELDS
-        )
-        return rows[0] if rows else None
+        statement = _everything().where(_products.id == product_id)
+        found = await self._whole_products(statement)
+        return found[0] if found else None
 
     async def products_by_id(
         self, ids: Sequence[int], fields: Sequence[ProductField]
-    ) -> list[Product]:
+    ) -> list[PartialProduct]:
         statement = select(*_columns({"id", *fields})).where(_products.id.in_(ids))
-        return await self._products(statement, fields)
+        return await self._partial_products(statement, fields)
 
-    async def select(self, selection: Selection) -> list[Product]:
-        return await self._products(page_statement(selection), selection.fields)
+    async def select(self, selection: Selection) -> list[PartialProduct]:
+        return await self._partial_products(page_statement(selection), selection.fields)
 
     async def products_after(self, product_id: int, limit: int) -> list[Product]:
-        statement = (
-            select(*_columns(PRODUCT_FIELDS))
-            .where(_products.id > product_id)
-            .order_by(_products.id)
-            .limit(limit)
-        )
-        return await self._products(statement, PRODUCT_FIELDS)
+        statement = _everything().where(_products.id > product_id)
+        return await self._whole_products(statement.order_by(_products.id).limit(limit))
 
     async def latest_reviews(self, product_ids: Sequence[int], limit: int) -> list[Review]:
         newest = func.row_number().over(
@@ -135,12 +130,21 @@ class Reads:
         rows = await self._connection.execute(statement)
         return [Figures(**row) for row in rows.mappings()]
 
-    async def _products(
-        self, statement: Select[Any], fields: Iterable[ProductField]
-    ) -> list[Product]:
-        sent = set(fields)
+    async def _whole_products(self, statement: Select[Any]) -> list[Product]:
         rows = await self._connection.execute(statement)
-        return [Product.model_construct(_fields_set=set(sent), **row) for row in rows.mappings()]
+        return [
+            Product.model_construct(_fields_set=set(PRODUCT_FIELDS), **row)
+            for row in rows.mappings()
+        ]
+
+    async def _partial_products(
+        self, statement: Select[Any], fields: Sequence[ProductField]
+    ) -> list[PartialProduct]:
+        rows = await self._connection.execute(statement)
+        return [
+            PartialProduct.model_construct(_fields_set=set(fields), **row)
+            for row in rows.mappings()
+        ]
 
 
 class Writes:
@@ -252,6 +256,10 @@ def _starts_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]
     # Surrogates are no characters and cannot be sent.
     successor = stem[:-1] + chr(0xE000 if following == 0xD800 else following)
     return and_(column >= prefix, column < successor)
+
+
+def _everything() -> Select[Any]:
+    return select(*_columns(PRODUCT_FIELDS))
 
 
 def _columns(fields: Iterable[str]) -> list[ColumnElement[Any]]:

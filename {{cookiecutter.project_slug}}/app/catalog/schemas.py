@@ -121,7 +121,13 @@ class Product(BaseModel):
     """The newest reviews; there with `include=reviews` only."""
 
 
-class ProductPage(Page[Product]):
+class PartialProduct(Product):
+    """A product, or as much of it as `fields` asked for."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))
+
+
+class ProductPage(Page[PartialProduct]):
     """Products in the order that was asked for."""
 
 

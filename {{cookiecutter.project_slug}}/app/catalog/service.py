@@ -17,6 +17,7 @@ from app.catalog.schemas import (
     PRODUCT_FIELDS,
     CurrencyStatistics,
     PageQuery,
+    PartialProduct,
     Product,
     ProductChanges,
     ProductDraft,
@@ -82,10 +83,10 @@ class Reader(Protocol):
 
     async def products_by_id(
         self, ids: Sequence[int], fields: Sequence[ProductField]
-    ) -> list[Product]:
+    ) -> list[PartialProduct]:
         """Those of `ids` that exist, in any order."""
 
-    async def select(self, selection: Selection) -> list[Product]: ...
+    async def select(self, selection: Selection) -> list[PartialProduct]: ...
 
     async def latest_reviews(self, product_ids: Sequence[int], limit: int) -> list[Review]:
         """The newest reviews of each product, `limit` for each, newest first."""
@@ -295,7 +296,7 @@ def _found(product: Product | None, product_id: int) -> Product:
 
 async def _in_order(
     reader: Reader, ids: Sequence[int], fields: Sequence[ProductField]
-) -> list[Product]:
+) -> list[PartialProduct]:
     products = {product.id: product for product in await reader.products_by_id(ids, fields)}
     return [products[product_id] for product_id in dict.fromkeys(ids) if product_id in products]
 
