@@ -48,6 +48,8 @@ def recorded(
     root.handlers[:] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", log.stream)
+        # The test's own client writes lines too.
+        patch.setattr(logging.getLogger("httpx2"), "disabled", True)
         logs.configure(logs.LogSettings(format=log_format, level=level))
         # The loggers of modules live longer than this block.
         structlog.configure(cache_logger_on_first_use=False)

@@ -24,4 +24,5 @@ class HeadMiddleware:
         try:
             await self._app(get, receive, send_without_body)
         finally:
-            scope.update({key: get[key] for key in ("fastapi", "route") if key in get})
+            # Routing leaves its findings in the scope.
+            scope.update({**get, "method": "HEAD"})

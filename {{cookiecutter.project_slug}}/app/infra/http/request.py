@@ -6,10 +6,12 @@ One ASGI middleware does all of it, since each layer of middleware costs every r
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import StartupError
@@ -147,13 +149,23 @@ class RequestMiddleware:
 def route_template(scope: Scope) -> str:
     """The path of the route as it was declared, prefixes included, or `unmatched`.
 
-    FastAPI keeps routers as a tree, so that `scope["route"].path` lacks the prefixes.
+    FastAPI keeps routers as a tree, so that `scope["route"].path` lacks the prefixes. What no route
+    of a mounted application matches counts as the path of the mount.
     """
+    root_path: str = scope.get("root_path", "")
+    mount = root_path.removeprefix(scope.get("app_root_path", root_path))
     context = scope.get("fastapi", {}).get("effective_route_context")
-    if context is not None:
-        return str(context.path_format)
-    route = scope.get("route")
-    return str(getattr(route, "path", "unmatched"))
+    path = context.path_format if context else getattr(_route(scope), "path", "")
+    return f"{mount}{path}" or "unmatched"
+
+
+def _route(scope: Scope) -> BaseRoute | None:
+    if "route" in scope or "endpoint" not in scope:
+        return scope.get("route")
+    # FastAPI does not say which of Starlette's plain routes it took.
+    routes: Sequence[BaseRoute] = getattr(scope.get("router"), "routes", ())
+    endpoint = scope["endpoint"]
+    return next((route for route in routes if getattr(route, "endpoint", None) is endpoint), None)
 
 
 def _timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:
