@@ -13,11 +13,14 @@ from pydantic_core import ErrorDetails, to_json
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.errors import StartupError
+
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.database.settings import DatabaseSettings
+
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Secret
+
 # {% endif %}
 from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
@@ -26,7 +29,8 @@ PREFIX = "APP_"
 # {% if cookiecutter.database_driver != "none" %}
 _DATABASE_URL = "sqlite+aiosqlite:///{{ cookiecutter.project_slug }}.db"
 # {% endif %}
-_PASSWORD_IN_URL = re.compile(r"(://[^:/@]*:)[^@]*(?=@)")
+# Up to the last @: some passwords hold one, and some URLs name several hosts.
+_PASSWORD_IN_URL = re.compile(r"(://[^:/@]*:).*(?=@)")
 # {% if cookiecutter.example != "none" %}
 _DEFAULT_SECRET = "for-development-only"  # noqa: S105  # refused in production
 # {% endif %}

@@ -1,53 +1,30 @@
-"""A service small enough to see its shutdown alone; `python -m tests.shutdown_app` serves it."""
+"""The service with one slow route; `python -m tests.shutdown_app` serves it."""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import FastAPI, Request
 
+from app import bootstrap, main
 from app.infra.http import server
-from app.infra.http.drain import Drain
+from app.settings import Settings, load_settings
 
 
-class CloseMiddleware:
-    def __init__(self, app: ASGIApp, *, drain: Drain) -> None:
-        self.app = app
-        self.drain = drain
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_close(message: Message) -> None:
-            if message["type"] == "http.response.start" and self.drain.begun:
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        await self.app(scope, receive, send_close)
+@asynccontextmanager
+async def rooms_that_fail(_settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    raise RuntimeError("cannot be opened")
+    yield {}
 
 
 def create_app() -> FastAPI:
     failure = os.environ.get("FAILURE")
     if failure == "create":
         raise RuntimeError("cannot be made")
-    drain = Drain()
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        if failure == "open":
-            raise RuntimeError("cannot be opened")
-        yield {"drain": drain}
-
-    app = FastAPI(lifespan=lifespan)
-    app.add_middleware(CloseMiddleware, drain=drain)
-
-    @app.get("/health/live")
-    async def live() -> str:
-        return "alive"
-
-    @app.get("/health/ready")
-    async def ready() -> Response:
-        return Response(status_code=503 if drain.begun else 200)
+    open_rooms = rooms_that_fail if failure == "open" else bootstrap.open_rooms
+    app = main.create_app(load_settings(), open_rooms=open_rooms)
 
     @app.post("/slow")
     async def slow(request: Request) -> int:
@@ -58,15 +35,17 @@ def create_app() -> FastAPI:
 
 
 if __name__ == "__main__":
+    settings = load_settings()
     server.run(
         uvicorn.Config(
             "tests.shutdown_app:create_app",
             factory=True,
-            port=int(os.environ["APP_HTTP__PORT"]),
-            workers=int(os.environ["APP_HTTP__WORKERS"]),
-            loop=os.environ.get("LOOP", "auto"),
+            port=settings.http.port,
+            workers=settings.http.workers,
+            lifespan="on",
             access_log=False,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=settings.http.stop_timeout_seconds,
+            timeout_worker_healthcheck=settings.http.worker_timeout_seconds,
         ),
-        drain_seconds=float(os.environ["APP_HTTP__DRAIN_SECONDS"]),
+        drain_seconds=settings.drain_seconds,
     )

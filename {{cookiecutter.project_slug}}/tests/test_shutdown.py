@@ -22,7 +22,7 @@ if sys.platform == "win32":
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 # Longer than anyone waits: whoever stops in time was not waiting for it.
 FOREVER_SECONDS = 3600.0
 
@@ -45,8 +45,10 @@ class Service:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.shutdown_app"],
+                cwd=log.parent,
                 env={
                     **os.environ,
+                    "PYTHONPATH": str(Path(__file__).parents[1]),
                     "APP_HTTP__PORT": "0",
                     "APP_HTTP__WORKERS": str(workers),
                     "APP_HTTP__DRAIN_SECONDS": str(drain_seconds),

@@ -68,7 +68,7 @@ class _ToStructlog(logging.Handler):
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001  # a wrong format fails the line, not who writes it
-            message = f"{record.msg} {record.args!r}"
+            message = f"{record.msg} {_described(record.args)}"
         # structlog knows no levels in between.
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         details = {"exc_info": record.exc_info} if record.exc_info and record.exc_info[0] else {}

@@ -12,17 +12,12 @@ SIGINT, which is Ctrl-C in a terminal, skips the drain; a second signal cuts it 
 """
 
 import asyncio
-import contextlib
-import ctypes
 import logging
 import os
-import selectors
 import signal
 import socket
-import struct
 import sys
 import time
-from collections.abc import Iterable
 from functools import partial
 from types import FrameType
 
@@ -33,6 +28,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from app.errors import StartupError
 from app.infra.http.drain import Drain
+from app.infra.http.listener import has_backlog, ignore_newcomers, require_free
 
 _TICK_SECONDS = 0.1
 # The supervisor looks at its signals twice a second. A worker that was signalled along with it,
@@ -45,15 +41,6 @@ _HANDSHAKE_TICKS = 2
 _BACKLOG_TICKS = 50
 _LINGER_TICKS = 10
 
-# A socket filter (see bpf(4)) which drops the packets that ask for a new connection.
-_SO_ATTACH_FILTER = 26
-_DROP_SYN = (
-    (0x30, 0, 0, 13),  # load the byte with the TCP flags
-    (0x45, 0, 1, 0x02),  # unless SYN is among them, skip one instruction
-    (0x06, 0, 0, 0),  # keep nothing of the packet
-    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
-)
-
 logger = logging.getLogger("uvicorn.error")
 
 
@@ -64,8 +51,11 @@ def run(config: uvicorn.Config, *, drain_seconds: float) -> None:
     serving for real: with `reload`, and on SIGINT, the server stops at once. To be found
     unready in time, give it more than the load balancer's interval times its threshold.
 
-    Raises SystemExit with status 1 if the address is taken or the application does not start.
+    Raises:
+        StartupError: the address cannot be listened at.
+        SystemExit: the application does not start; the log says why. The status is 1.
     """
+    require_free(config.host, config.port)
     try:
         if config.should_reload:
             sockets = [config.bind_socket()]
@@ -126,7 +116,7 @@ class DrainingServer(uvicorn.Server):
             ignore_newcomers(listeners)
         for tick in range(1, _BACKLOG_TICKS):
             await self._tick()
-            if tick >= _HANDSHAKE_TICKS and not _has_backlog(listeners):
+            if tick >= _HANDSHAKE_TICKS and not has_backlog(listeners):
                 break
         # Asyncio loses what it accepted in the turn in which its listener is closed. It accepted
         # nothing in this one, which began with a timer: timers come after sockets.
@@ -212,30 +202,3 @@ class Supervisor(Multiprocess):
 
     def _told_again(self) -> bool:
         return not set(self.signal_queue).isdisjoint(HANDLED_SIGNALS)
-
-
-def ignore_newcomers(listeners: Iterable[socket.socket]) -> None:
-    """Have the kernel ignore attempts to connect, in all processes that share the listeners.
-
-    To close a listener is to reset the connections that the kernel has made and nobody accepted
-    yet. There is always one in a busy service, so no more may be made for a moment before.
-    The clients try again after a second, by which time the listener is closed, and are refused.
-
-    Only Linux can do this. Elsewhere, and where a sandbox forbids it, nothing happens and
-    connections made in the last moment are lost.
-    """
-    if sys.platform != "linux":
-        return
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
-    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(code))
-    for listener in listeners:
-        if listener.family in (socket.AF_INET, socket.AF_INET6):
-            with contextlib.suppress(OSError):
-                listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-
-
-def _has_backlog(listeners: Iterable[socket.socket]) -> bool:
-    with selectors.DefaultSelector() as selector:
-        for listener in listeners:
-            selector.register(listener, selectors.EVENT_READ)
-        return bool(selector.select(0))

@@ -62,5 +62,5 @@ class HttpSettings(BaseModel, use_attribute_docstrings=True):
     drain_seconds: Annotated[float, Field(ge=0)] | None = None
     """Seconds that requests are still taken after SIGTERM; unset is 0, in production 5."""
 
-    stop_timeout_seconds: Annotated[int, Field(ge=1)] = 30
+    stop_timeout_seconds: Annotated[int, Field(ge=1)] = 20
     """Seconds after draining in which requests in flight must finish."""
