@@ -6,10 +6,8 @@ without them it is gone.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-
 # {% if cookiecutter.database_driver != "none" %}
 from pathlib import Path
-
 # {% endif %}
 from typing import Any
 
@@ -19,34 +17,26 @@ from fastapi import APIRouter
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.catalog import commands as catalog_commands
-
 # {% endif %}
 from app.catalog import routes as catalog_routes
-
 # {% if cookiecutter.database_driver != "none" %}
 from app.catalog.repository import DatabaseStore
-
 # {% else %}
 from app.catalog.memory import MemoryStore
-
 # {% endif %}
 from app.catalog.service import Catalog, Store
-
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.errors import StartupError
 from app.infra.database import Base, Database
 from app.infra.database import commands as database_commands
 from app.infra.database.migrations import Migrations
-
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Cursors
-
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.lifecycle import opened
-
 # {% endif %}
 from app.settings import Settings
 
@@ -92,20 +82,14 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
         # {% else %}
         yield {"checks": {"database": database.check}}
         # {% endif %}
-
-
 # {% elif cookiecutter.example != "none" %}
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     """Make everything that serves requests."""
     yield wire_catalog(MemoryStore(), settings)
-
-
 # {% else %}
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:  # noqa: ARG001
     """Open everything that serves requests; the first room reads its settings here."""
     yield {}
-
-
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
 
@@ -114,8 +98,6 @@ def wire_catalog(store: Store, settings: Settings) -> State:
     """The catalogue on a store, real or a double."""
     cursors = Cursors(settings.secret_key.get_secret_value())
     return {"catalog": Catalog(store, cursors)}
-
-
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 
@@ -148,13 +130,9 @@ async def prepare(settings: Settings) -> None:
             await revisions.upgrade()
         elif await revisions.pending():
             raise StartupError("The database is behind; run `python -m app migrate` first.")
-
-
 # {% else %}
 
 
 async def prepare(settings: Settings) -> None:
     """What has to be done before the server starts: nothing, as long as nothing is kept."""
-
-
 # {% endif %}

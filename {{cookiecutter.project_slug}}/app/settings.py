@@ -13,14 +13,11 @@ from pydantic_core import ErrorDetails, to_json
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.errors import StartupError
-
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.database.settings import DatabaseSettings
-
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Secret
-
 # {% endif %}
 from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings

@@ -14,12 +14,20 @@ import structlog
 from app.infra import logs
 
 
+class _Stream(io.TextIOWrapper):
+    terminal = False
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
 class Log:
     """What was written so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, terminal: bool) -> None:
         self._bytes = io.BytesIO()
-        self.stream = io.TextIOWrapper(self._bytes, encoding="utf-8", write_through=True)
+        self.stream = _Stream(self._bytes, encoding="utf-8", write_through=True)
+        self.stream.terminal = terminal
 
     @property
     def text(self) -> str:
@@ -28,7 +36,7 @@ class Log:
     @property
     def lines(self) -> list[dict[str, Any]]:
         """Each line of a log in JSON."""
-        return [json.loads(line) for line in self.text.splitlines()]
+        return [json.loads(line) for line in self.text.split("\n") if line]
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The lines of one event."""
@@ -40,9 +48,10 @@ def recorded(
     *,
     log_format: Literal["auto", "json", "console"] = "json",
     level: Literal["debug", "info", "warning", "error"] = "info",
+    terminal: bool = False,
 ) -> Iterator[Log]:
     """The log of the block, configured as in a process of the service."""
-    log = Log()
+    log = Log(terminal=terminal)
     root = logging.getLogger()
     before = structlog.get_config(), root.level, root.handlers[:]
     root.handlers[:] = []

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Body, Cookie, FastAPI, Header, HTTPException, Query, Request
+from fastapi import APIRouter, Cookie, FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 from httpx2 import AsyncClient
 from pydantic import BaseModel, Field
@@ -18,7 +18,7 @@ from tests.problems import problem
 from tests.recorded import recorded
 from tests.serving import running
 
-SECRET = "hunter2 at 10.0.0.7"  # noqa: S105  # what an exception may carry and nobody may see
+SECRET = "hunter2 at 10.0.0.7"  # what an exception may carry and nobody may see
 
 probe = APIRouter(prefix="/probe")
 nested = APIRouter(prefix="/nested")

@@ -1,0 +1,212 @@
+"""One format for every line, whoever writes it and whatever is in it."""
+
+import logging
+import subprocess
+import sys
+import warnings
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.infra import logs
+from tests.recorded import recorded
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary()
+    | st.decimals()
+    | st.datetimes(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    max_leaves=5,
+)
+
+
+class Shy:
+    """An object that cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("shy")
+
+
+class TestJson:
+    def test_line(self) -> None:
+        """Event, level, time with its zone, and what was passed along."""
+        with recorded() as log:
+            structlog.get_logger().info("sold", lamps=3, price=None)
+        [line] = log.lines
+        written = datetime.fromisoformat(line.pop("time"))
+        assert written.tzinfo == UTC
+        assert line == {"event": "sold", "level": "info", "lamps": 3, "price": None}
+
+    @given(st.text(st.characters()), ANYTHING)
+    def test_is_one_line_whatever_is_in_it(self, event: str, value: Any) -> None:
+        """No value breaks the line, the logger, or who writes."""
+        with recorded() as log:
+            structlog.get_logger().error(event, value=value)
+        assert log.text.count("\n") == 1
+        assert len(log.lines) == 1
+
+    @pytest.mark.parametrize(
+        "value", [Shy(), [Shy()], b"\xff", "\ud800", float("nan"), 10**400, object(), {1: {2}}]
+    )
+    def test_odd_values(self, value: object) -> None:
+        """What JSON cannot say is described, and the rest of the line is there."""
+        with recorded() as log:
+            structlog.get_logger().info("odd", value=value, other=1)
+        [line] = log.of("odd")
+        assert "value" in line
+        assert line["level"] == "info"
+
+    def test_circle(self) -> None:
+        """A value that contains itself ends somewhere."""
+        circle: list[Any] = []
+        circle.append(circle)
+        with recorded() as log:
+            structlog.get_logger().info("odd", value=circle)
+        assert len(log.of("odd")) == 1
+
+    def test_exception(self) -> None:
+        """The traceback is one value of one line."""
+        with recorded() as log:
+            try:
+                raise LookupError("two\nlines")
+            except LookupError:
+                structlog.get_logger().exception("failed")
+        [line] = log.lines
+        assert "Traceback" in line["exception"]
+        assert "LookupError: two\nlines" in line["exception"]
+
+    def test_without_a_request(self) -> None:
+        """There is no id then, not even an empty one."""
+        with recorded() as log:
+            token = logs.request_id.set(None)
+            structlog.get_logger().info("outside")
+            logs.request_id.set("abc")
+            structlog.get_logger().info("inside")
+            logs.request_id.reset(token)
+        outside, inside = log.lines
+        assert "request_id" not in outside
+        assert inside["request_id"] == "abc"
+
+
+class TestLevel:
+    @pytest.mark.parametrize(
+        ("level", "written"),
+        [
+            ("debug", ["debug", "info", "warning", "error"]),
+            ("info", ["info", "warning", "error"]),
+            ("warning", ["warning", "error"]),
+            ("error", ["error"]),
+        ],
+    )
+    def test_is_the_least_that_is_written(self, level: Any, written: list[str]) -> None:
+        """For the service's own lines and for those of libraries alike."""
+        with recorded(level=level) as log:
+            for logger in (structlog.get_logger(), logging.getLogger("library")):
+                for method in ("debug", "info", "warning", "error"):
+                    getattr(logger, method)(method)
+        assert [line["event"] for line in log.lines] == written * 2
+        assert [line["level"] for line in log.lines] == written * 2
+
+
+class TestLibraries:
+    def test_line(self) -> None:
+        """The same format, with the name of the logger."""
+        with recorded() as log:
+            logging.getLogger("a.library").info("%s of %d", "one", 2)
+        [line] = log.lines
+        assert (line["event"], line["logger"], line["level"]) == ("one of 2", "a.library", "info")
+
+    def test_exception(self) -> None:
+        """The traceback comes along."""
+        with recorded() as log:
+            try:
+                raise LookupError("theirs")
+            except LookupError:
+                logging.getLogger("library").exception("failed")
+        [line] = log.lines
+        assert "LookupError: theirs" in line["exception"]
+        assert "exc_info" not in line
+
+    def test_no_exception(self) -> None:
+        """`exc_info` outside of an `except` is no error."""
+        with recorded() as log:
+            logging.getLogger("library").error("failed", exc_info=True)
+        assert len(log.of("failed")) == 1
+
+    @pytest.mark.parametrize("arguments", [(1,), ("a", "b"), ({"other": 1},), (Shy(),)])
+    def test_arguments_that_do_not_fit(self, arguments: tuple[object, ...]) -> None:
+        """A wrong format is written down, and does not fail the library."""
+        with recorded() as log:
+            logging.getLogger("library").info("%(name)s of %d", *arguments)
+        [line] = log.lines
+        assert line["event"].startswith("%(name)s of %d")
+
+    @pytest.mark.parametrize(
+        ("number", "level"), [(21, "info"), (25, "info"), (35, "warning"), (99, "critical")]
+    )
+    def test_levels_in_between(self, number: int, level: str) -> None:
+        """Count as the one below."""
+        with recorded() as log:
+            logging.getLogger("library").log(number, "between")
+        assert [line["level"] for line in log.lines] == [level]
+
+    def test_percent_signs(self) -> None:
+        """A message without arguments is taken as it is."""
+        with recorded() as log:
+            logging.getLogger("library").warning("100%s sure")
+        assert log.lines[0]["event"] == "100%s sure"
+
+    def test_warnings(self) -> None:
+        """Python's own warnings go the same way."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            with recorded() as log:
+                warnings.warn("old", DeprecationWarning, stacklevel=1)
+        [line] = log.lines
+        assert "DeprecationWarning: old" in line["event"]
+        assert line["level"] == "warning"
+
+
+class TestConsole:
+    def test_is_for_people(self) -> None:
+        """Not JSON; with the values and the traceback, but not the variables of its frames."""
+        with recorded(log_format="console") as log:
+            try:
+                password = "hunter2"
+                raise LookupError(str(len(password)))
+            except LookupError:
+                structlog.get_logger().exception("sold", lamps=3)
+            logging.getLogger("library").warning("theirs")
+        assert not log.text.startswith("{")
+        for part in ("sold", "lamps", "LookupError: 7", "theirs"):
+            assert part in log.text
+        assert "hunter2" not in log.text
+
+    @pytest.mark.parametrize(("terminal", "as_json"), [(True, False), (False, True)])
+    def test_is_chosen_in_a_terminal(self, terminal: bool, as_json: bool) -> None:
+        """`auto` asks whether somebody is looking."""
+        with recorded(log_format="auto", terminal=terminal) as log:
+            structlog.get_logger().info("sold")
+        assert log.text.startswith("{") == as_json
+
+
+def test_lines_are_written_to_standard_error() -> None:
+    """Whole and at once, so that nothing is lost when the process dies."""
+    program = (
+        "import os, structlog; from app.infra import logs;"
+        "logs.configure(logs.LogSettings());"
+        "structlog.get_logger().info('sold', what='\\u00e9'); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b""
+    assert done.stderr.decode().startswith('{"what":"é","event":"sold"')
+    assert done.stderr.endswith(b"}\n")
