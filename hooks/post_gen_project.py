@@ -36,6 +36,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/catalog": no_example,
     "tests/catalog/test_statements.py": no_database,
     "tests/infra/database": no_database,
+    "tests/infra/test_lifecycle.py": no_database,
 }
 
 # Left behind by tools that somebody ran inside the template, and no part of it.
