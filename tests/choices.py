@@ -63,7 +63,7 @@ TRACES = [
         "alembic",
         "migrat",
     ),
-    trace("example", {"catalog"}, "catalog", "product(?!ion)", "review", "price", "currenc"),
+    trace("example", {"catalog"}, "catalog", "product(?!ion| names)", "review", "price", "currenc"),
 ]
 
 

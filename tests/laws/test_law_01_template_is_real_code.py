@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from choices import PROMPTS, ROOT, Answers, combinations, each
 from conftest import Bake
-from project import complaints, python_files, ruff_complaints
+from project import complaints, python_files, ruff_complaints, run
 from pytest_cookies.plugin import Cookies
 from template import SERVICE
 
 CONDITION = re.compile(r"#\s*\{%")
+RUFF = (sys.executable, "-m", "ruff")
 
 
 def unparsable(folder: Path) -> Iterator[str]:
@@ -37,10 +38,9 @@ def lint_in_place(folder: Path) -> str:
     """What ruff says of these files, by the rules of the template's own `pyproject.toml`."""
     config = ["--no-cache", "--force-exclude", "--config", str(ROOT / "pyproject.toml")]
     config += ["--config", "extend-exclude = []"]
-    ruff = [sys.executable, "-m", "ruff"]
     paths = unconditional(folder)
-    return complaints([*ruff, "check", *config, *paths], folder) + complaints(
-        [*ruff, "format", "--check", *config, *paths], folder
+    return complaints([*RUFF, "check", *config, *paths], folder) + complaints(
+        [*RUFF, "format", "--check", *config, *paths], folder
     )
 
 
@@ -60,6 +60,12 @@ class TestInPlace:
     def test_ruff(self, template: Path) -> None:
         """Files without a condition are linted and formatted where they stand."""
         assert not (said := lint_in_place(template / SERVICE)), said
+
+    def test_ruff_at_the_root_stays_outside(self, template: Path) -> None:
+        """It would format the files with conditions as if every branch were there at once."""
+        shown = run([*RUFF, "check", "--no-cache", "--show-files", "."], template).stdout
+        assert "choices.py" in shown
+        assert SERVICE not in shown
 
     def test_mypy(self, template: Path, tmp_path: Path) -> None:
         """Files without a condition are type-checked where they stand."""
