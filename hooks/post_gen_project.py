@@ -36,6 +36,9 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/catalog": no_example,
     "tests/catalog/test_statements.py": no_database,
     "tests/infra/database": no_database,
+    "tests/infra/http/test_accept.py": no_example,
+    "tests/infra/http/test_etags.py": no_example,
+    "tests/infra/http/test_pages.py": no_example,
     "tests/infra/test_lifecycle.py": no_database,
 }
 

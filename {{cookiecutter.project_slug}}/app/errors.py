@@ -232,4 +232,4 @@ def _response(
         errors=errors,
     )
     body = pydantic_core.to_json(problem, exclude_none=True)
-    return Response(body, status, headers=headers, media_type=MEDIA_TYPE)
+    return Response(body, int(status), headers=headers, media_type=MEDIA_TYPE)

@@ -43,7 +43,12 @@ class MeetingRoom(FakeRoom):
 class StuckRoom(FakeRoom):
     """Never opens by itself."""
 
+    def __init__(self, name: str, diary: list[str]) -> None:
+        super().__init__(name, diary)
+        self.reached = asyncio.Event()
+
     async def open(self) -> None:
+        self.reached.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -101,14 +106,14 @@ class TestFailureToOpen:
     async def test_cancelled_from_outside(self) -> None:
         """A start that is given up closes what it has opened."""
         diary: list[str] = []
+        stuck = StuckRoom("b", diary)
 
         async def serve() -> None:
-            async with opened(FakeRoom("a", diary), StuckRoom("b", diary)):
+            async with opened(FakeRoom("a", diary), stuck):
                 pytest.fail("the service must not serve")
 
         task = asyncio.create_task(serve())
-        while "a opened" not in diary:
-            await asyncio.sleep(0)
+        await stuck.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -64,3 +64,6 @@ class HttpSettings(BaseModel, use_attribute_docstrings=True):
 
     stop_timeout_seconds: Annotated[int, Field(ge=1)] = 20
     """Seconds after draining in which requests in flight must finish."""
+
+    worker_timeout_seconds: Annotated[int, Field(ge=1)] = 30
+    """Seconds after which one of several workers that does not answer is replaced."""
