@@ -12,6 +12,7 @@ SIGINT, which is Ctrl-C in a terminal, skips the drain; a second signal cuts it 
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ import socket
 import sys
 import time
 from functools import partial
+from multiprocessing.connection import wait
 from types import FrameType
 
 import uvicorn
@@ -149,6 +151,15 @@ class Worker(multiprocess.Process):
                 self.config, drain_seconds=self._drain_seconds, supervised=True
             )
         return self._server
+
+    def ping(self, timeout: float = 5) -> bool:
+        """Whether the worker gives a sign of life. Uvicorn's would wait for one that has died."""
+        with contextlib.suppress(OSError, EOFError):
+            self.parent_conn.send(b"ping")
+            if self.parent_conn in wait([self.parent_conn, self.process.sentinel], timeout):
+                self.parent_conn.recv()
+                return True
+        return False
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the server, in the worker's process.
