@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 from choices import Answers, environments, name
+from hypothesis import settings
 from project import Installed, install
 from pytest_cookies.plugin import Cookies
 from template import export
+
+# The same examples each time, however slow the machine is.
+settings.register_profile("template", deadline=None, derandomize=True)
+settings.load_profile("template")
 
 Bake = Callable[[Answers], Path]
 Install = Callable[[Answers], Installed]
