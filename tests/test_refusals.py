@@ -96,12 +96,14 @@ class TestSlug:
 
 
 class TestTexts:
-    @pytest.mark.parametrize("prompt", TEXTS)
+    def test_every_text_prompt_is_looked_at(self) -> None:
+        """The slug has rules of its own."""
+        assert {*PRE_GEN.TEXT_PROMPTS, "project_slug"} == set(TEXTS)
+
+    @pytest.mark.parametrize("prompt", PRE_GEN.TEXT_PROMPTS)
     @pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS.keys())
     def test_bad_one_is_refused(self, prompt: str, text: str) -> None:
         """Control characters and what opens an expression of Jinja."""
-        if prompt == "project_slug":
-            pytest.skip("the slug has rules of its own")
         (sentence,) = refusals(**{prompt: text})
         assert sentence.startswith(f"{prompt} contains ")
         assert ": " in sentence

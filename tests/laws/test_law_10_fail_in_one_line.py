@@ -33,11 +33,8 @@ WITH_DATABASE = {
         "APP_DATABASE__URL",
     ),
     "no URL": ({"APP_DATABASE__URL": "service.db"}, "APP_DATABASE__URL"),
-    "pending migration": (
-        {**PRODUCTION, "APP_DATABASE__URL": "sqlite+aiosqlite:///new.db"},
-        "python -m app migrate",
-    ),
 }
+WITHOUT_TABLES = {**PRODUCTION, "APP_DATABASE__URL": "sqlite+aiosqlite:///new.db"}
 
 
 def faults(ended: subprocess.CompletedProcess[str], named: str) -> Iterator[str]:
@@ -83,14 +80,18 @@ class TestServe:
     @pytest.mark.parametrize(
         ("settings", "named"), WITH_DATABASE.values(), ids=WITH_DATABASE.keys()
     )
-    def test_database_that_is_not_ready(
+    def test_database_that_does_not_open(
         self, installed: Install, answers: Answers, settings: dict[str, str], named: str
     ) -> None:
-        """Unreachable, or behind the code."""
-        if named == "python -m app migrate" and answers["example"] == "none":
-            pytest.skip("no slice, no revision")
+        """A folder that is missing, an address that is none."""
         ended = start(installed(answers), settings)
         assert not list(faults(ended, named)), ended.stderr
+
+    @corner("defaults")
+    def test_pending_migration(self, installed: Install, answers: Answers) -> None:
+        """In production nothing migrates by itself."""
+        ended = start(installed(answers), WITHOUT_TABLES)
+        assert not list(faults(ended, "python -m app migrate")), ended.stderr
 
 
 class TestCaught:
