@@ -20,6 +20,8 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("Windows has no SIGTERM", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 60
