@@ -36,7 +36,9 @@ class MeetingRoom(FakeRoom):
         self._barrier = barrier
 
     async def open(self) -> None:
-        await self._barrier.wait()
+        # A room that is opened alone would wait for ever.
+        async with asyncio.timeout(10):
+            await self._barrier.wait()
         await super().open()
 
 

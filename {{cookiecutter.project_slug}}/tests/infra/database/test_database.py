@@ -107,7 +107,9 @@ class TestPool:
         """503 when every connection is taken; a free one serves the next request."""
         async with database.reading(), database.reading():
             with pytest.raises(Unavailable, match="busy") as refusal:
-                await words(database)
+                # The pool's own time-out, 30 seconds, must not be the one that strikes.
+                async with asyncio.timeout(10):
+                    await words(database)
         assert refusal.value.headers == {"Retry-After": "1"}
         assert await words(database) == []
 

@@ -27,7 +27,9 @@ async def fails() -> None:
 
 
 async def hangs() -> None:
-    await asyncio.Event().wait()
+    """Until somebody loses patience, at the latest when the test has to fail."""
+    async with asyncio.timeout(20):
+        await asyncio.Event().wait()
 
 
 async def times_out_by_itself() -> None:
