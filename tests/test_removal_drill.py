@@ -122,7 +122,11 @@ class TestRemoval:
     def test_what_is_left_passes_its_checks(self, bake: Bake, project: Installed) -> None:
         """Types, contracts and the tests of everything but the example."""
         remove_example(project.path, bake(CORNERS["no-example"]))
-        for tool in (["-m", "ruff", "check", "--fix"], ["-m", "mypy"], ["-m", "pytest"]):
+        for tool in (
+            ["-m", "ruff", "check", "--fix"],
+            ["-m", "mypy"],
+            ["-m", "pytest", "--numprocesses=0"],
+        ):
             assert not (said := project.complaints(*tool)), said
         assert not (said := contract_complaints(project.path)), said
 
