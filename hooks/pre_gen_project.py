@@ -49,6 +49,8 @@ def refusals(answers: dict[str, str]) -> Iterator[str]:
                 f"{prompt} contains a control character,"
                 " like a line break or a tab: write it in one plain line."
             )
+        elif prompt == "project_name" and not text.strip():
+            yield "project_name is blank: call the service something."
         for opening in JINJA:
             if opening in text:
                 yield (

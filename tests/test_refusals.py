@@ -111,7 +111,13 @@ class TestTexts:
     @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="{")))
     def test_every_other_one_passes(self, text: str) -> None:
         """The rest is the business of the files that carry it."""
-        assert refusals(project_name=text, description=text, author_name=text) == []
+        assert refusals(project_name=f"a{text}", description=text, author_name=text) == []
+
+    @pytest.mark.parametrize("text", ["", " ", "\u3000"])
+    def test_blank_name_is_refused(self, text: str) -> None:
+        """The documentation of a service needs a title."""
+        (sentence,) = refusals(project_name=text)
+        assert sentence.startswith("project_name is blank: ")
 
 
 class TestBake:

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["development", "production"] = "development"
-    """`production` refuses unsafe settings; `development` reloads code and migrates by itself."""
+    """`production` refuses unsafe settings; `development` reloads code by itself."""
 
     debug: bool = False
     """Show tracebacks to clients; refused in production."""

@@ -179,7 +179,7 @@ class TestDescribe:
             ("db+driver://u:hunter2@a:1,u:hunter2@b:2/x", "db+driver://u:***@b:2/x"),
             ("https://host/path?a=b:c@d", "https://host/path?a=b:c@d"),
             ("https://host:8000/path", "https://host:8000/path"),
-            ("sqlite:///file.db", "sqlite:///file.db"),
+            ("file:///file.txt", "file:///file.txt"),
         ],
     )
     def test_masks_passwords_in_urls(self, url: str, shown: str) -> None:

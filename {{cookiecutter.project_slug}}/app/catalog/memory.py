@@ -1,4 +1,4 @@
-"""Products in dicts: for a service without a database, and for tests.
+"""Products in dicts: a store of its own, and the double of others in tests.
 
 One process, gone when it ends. A unit of work that fails is undone step by step.
 """

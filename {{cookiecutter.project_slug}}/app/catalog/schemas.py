@@ -23,7 +23,7 @@ LATEST_REVIEWS = 3
 
 
 def _without_nul(text: str) -> str:
-    # PostgreSQL cannot keep it.
+    # Not every store can keep it.
     if "\0" in text:
         raise ValueError("Text cannot contain the character U+0000")
     return text

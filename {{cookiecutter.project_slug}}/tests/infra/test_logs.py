@@ -40,11 +40,11 @@ class TestJson:
     def test_line(self) -> None:
         """Event, level, time with its zone, and what was passed along."""
         with recorded() as log:
-            structlog.get_logger().info("sold", lamps=3, price=None)
+            structlog.get_logger().info("sold", lamps=3, colour=None)
         [line] = log.lines
         written = datetime.fromisoformat(line.pop("time"))
         assert written.tzinfo == UTC
-        assert line == {"event": "sold", "level": "info", "lamps": 3, "price": None}
+        assert line == {"event": "sold", "level": "info", "lamps": 3, "colour": None}
 
     @given(st.text(st.characters()), ANYTHING)
     def test_is_one_line_whatever_is_in_it(self, event: str, value: Any) -> None:

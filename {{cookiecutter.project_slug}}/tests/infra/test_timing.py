@@ -19,10 +19,10 @@ class TestAdd:
     async def test_sums_up_by_part(self) -> None:
         """The same part twice is one part."""
         parts = begin()
-        timing.add("database", 0.25)
+        timing.add("store", 0.25)
         timing.add("cache", 1.0)
-        timing.add("database", 0.5)
-        assert parts == {"database": 0.75, "cache": 1.0}
+        timing.add("store", 0.5)
+        assert parts == {"store": 0.75, "cache": 1.0}
 
     def test_outside_a_request(self) -> None:
         """Is not counted, and is no error: commands use the same code."""
@@ -30,7 +30,7 @@ class TestAdd:
 
     def _outside(self) -> None:
         timing.parts.set(None)
-        timing.add("database", 1.0)
+        timing.add("store", 1.0)
         assert timing.parts.get() is None
 
     async def test_requests_at_the_same_time(self) -> None:

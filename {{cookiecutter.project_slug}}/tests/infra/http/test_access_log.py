@@ -44,7 +44,7 @@ async def _write_line() -> None:
 
 @probe.get("/parts")
 async def spend() -> None:
-    timing.add("database", 0.25)
+    timing.add("store", 0.25)
 
 
 @probe.post("/body")
@@ -185,7 +185,7 @@ class TestSlowRequest:
         [slow] = log.of("slow request")
         [access] = log.of("request")
         assert slow["level"] == "warning"
-        assert slow["database_ms"] == 250.0
+        assert slow["store_ms"] == 250.0
         same = ("method", "route", "status", "duration_ms", "request_id")
         assert [slow[key] for key in same] == [access[key] for key in same]
 

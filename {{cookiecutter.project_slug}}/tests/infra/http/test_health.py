@@ -58,7 +58,7 @@ def serving(settings: Settings, **options: Any) -> AbstractAsyncContextManager[A
 class TestLive:
     async def test_needs_nothing(self, settings: Settings) -> None:
         """A process whose dependencies are gone is alive: a restart would not bring them back."""
-        async with serving(settings, database=fails, cache=hangs) as client:
+        async with serving(settings, store=fails, cache=hangs) as client:
             response = await client.get("/health/live")
         assert response.status_code == 200
         assert response.json()["status"] == "alive"
@@ -74,36 +74,36 @@ class TestReady:
 
     async def test_all_answer(self, settings: Settings) -> None:
         """200, and each is named."""
-        async with serving(settings, database=answers, cache=answers) as client:
+        async with serving(settings, store=answers, cache=answers) as client:
             response = await client.get("/health/ready")
         assert response.status_code == 200
-        assert response.json() == {"status": "ready", "checks": {"database": "ok", "cache": "ok"}}
+        assert response.json() == {"status": "ready", "checks": {"store": "ok", "cache": "ok"}}
 
     async def test_one_fails(self, settings: Settings) -> None:
         """503 that names which, while why stands in the log alone."""
         with recorded() as log:
-            async with serving(settings, database=fails, cache=answers) as client:
+            async with serving(settings, store=fails, cache=answers) as client:
                 response = await client.get("/health/ready")
         assert response.status_code == 503
-        checks = {"database": "failed", "cache": "ok"}
+        checks = {"store": "failed", "cache": "ok"}
         assert response.json() == {"status": "unready", "checks": checks}
         assert SECRET not in response.text + str(response.headers)
         [line] = log.of("health check failed")
-        assert line["check"] == "database"
+        assert line["check"] == "store"
         assert SECRET in line["exception"]
 
     @pytest.mark.parametrize("check", [hangs, times_out_by_itself])
     async def test_one_hangs(self, settings: Settings, check: Check) -> None:
         """503 after its own time-out; what else is asked answers as ever."""
-        checks = {"database": check, "cache": answers, "queue": fails}
+        checks = {"store": check, "cache": answers, "queue": fails}
         with recorded() as log:
             async with serving(settings, timeout_seconds=0.001, **checks) as client:
                 response = await client.get("/health/ready")
         assert response.status_code == 503
-        found = {"database": "timeout", "cache": "ok", "queue": "failed"}
+        found = {"store": "timeout", "cache": "ok", "queue": "failed"}
         assert response.json() == {"status": "unready", "checks": found}
         [line] = log.of("health check timed out")
-        assert (line["check"], line["timeout_seconds"]) == ("database", 0.001)
+        assert (line["check"], line["timeout_seconds"]) == ("store", 0.001)
         assert SECRET not in response.text
 
     async def test_asks_all_at_once(self, settings: Settings) -> None:
@@ -118,16 +118,16 @@ class TestReady:
 
     async def test_recovers(self, settings: Settings) -> None:
         """It asks each time, so that it is ready again when its dependency is."""
-        app, state = service(settings, database=fails)
+        app, state = service(settings, store=fails)
         async with running(app) as client:
             with recorded():
                 assert (await client.get("/health/ready")).status_code == 503
-            state["checks"]["database"] = answers
+            state["checks"]["store"] = answers
             assert (await client.get("/health/ready")).status_code == 200
 
     async def test_does_not_ask_while_draining(self, settings: Settings) -> None:
         """503 at once, whatever the dependencies say; the process is alive all the same."""
-        app, _ = service(settings, database=hangs)
+        app, _ = service(settings, store=hangs)
 
         @app.post("/probe/drain")
         async def begin(request: Request) -> None:

@@ -210,9 +210,9 @@ class TestStart:
 
     async def test_failure_with_a_remedy_is_one_sentence(self, settings: Settings) -> None:
         """The server is told the sentence of a `StartupError`, without a traceback."""
-        app = create_app(settings, open_rooms=_Failing(StartupError("Start the database.")))
+        app = create_app(settings, open_rooms=_Failing(StartupError("Start the store.")))
         sent = await self._start(app)
-        assert sent == [{"type": "lifespan.startup.failed", "message": "Start the database."}]
+        assert sent == [{"type": "lifespan.startup.failed", "message": "Start the store."}]
 
     async def test_failure_of_the_code_keeps_its_traceback(self, settings: Settings) -> None:
         """Anything else is a bug, and is told whole."""
