@@ -1,8 +1,5 @@
 """Where a request's time goes, by part."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 parts: ContextVar[dict[str, float] | None] = ContextVar("timing_parts", default=None)
@@ -13,13 +10,3 @@ def add(part: str, seconds: float) -> None:
     """Count `seconds` towards `part` of the current request, if there is one."""
     if (current := parts.get()) is not None:
         current[part] = current.get(part, 0.0) + seconds
-
-
-@contextmanager
-def measured(part: str) -> Iterator[None]:
-    """Count the time spent inside towards `part`."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        add(part, time.perf_counter() - started)

@@ -3,8 +3,6 @@
 import asyncio
 from contextvars import copy_context
 
-import pytest
-
 from app.infra import timing
 
 
@@ -46,19 +44,3 @@ class TestAdd:
 
     async def _spend(self, seconds: float) -> None:
         timing.add("part", seconds)
-
-
-class TestMeasured:
-    async def test_counts_the_block(self) -> None:
-        """From its beginning to its end."""
-        parts = begin()
-        with timing.measured("block"):
-            assert parts == {}
-        assert parts["block"] >= 0.0
-
-    async def test_counts_a_block_that_fails(self) -> None:
-        """Time is spent on failures too."""
-        parts = begin()
-        with pytest.raises(LookupError), timing.measured("block"):
-            raise LookupError
-        assert list(parts) == ["block"]
