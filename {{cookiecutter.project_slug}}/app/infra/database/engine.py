@@ -44,6 +44,7 @@ class Database:
         self._engine = _create_engine(settings)
         self._readers = self._engine.execution_options(**{sqlite.READING: True})
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._turns = sqlite.Turns(settings.acquire_timeout_seconds)
 
     async def open(self) -> None:
         """Connect once.
@@ -95,7 +96,7 @@ class Database:
             Unavailable: the database is gone or busy, or no connection became free in time.
         """
         with _unavailable():
-            async with self._sessions.begin() as session:
+            async with self._turns.next(), self._sessions.begin() as session:
                 yield session
 
 
@@ -104,7 +105,7 @@ def _unavailable() -> Iterator[None]:
     """Turn what a restart or a quieter moment would cure into a 503."""
     try:
         yield
-    except AcquireTimeout as error:
+    except (AcquireTimeout, sqlite.TurnTimeout) as error:
         raise Unavailable("Every database connection is busy; try again shortly.") from error
     except (OperationalError, InterfaceError) as error:
         raise Unavailable("The database does not answer; try again shortly.") from error

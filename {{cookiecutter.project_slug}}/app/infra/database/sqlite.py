@@ -1,12 +1,48 @@
 """What SQLite needs to serve many requests at once."""
 
+import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, event
 
 READING = "sqlite_reading"
 """Execution option of connections that only read: they begin no transaction."""
+
+
+class TurnTimeout(Exception):
+    """The writers before this one took too long."""
+
+
+class Turns:
+    """Lets one writer of this process after the other begin, in the order in which they came.
+
+    SQLite takes one at a time anyway, but whom it lets in next is chance, and each that waits holds
+    a connection, so that a crowd of writers would keep readers out.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._lock = asyncio.Lock()
+        self._timeout_seconds = timeout_seconds
+
+    @asynccontextmanager
+    async def next(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it.
+
+        Raises:
+            TurnTimeout: it did not come in time.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._lock.acquire()
+        except TimeoutError as error:
+            raise TurnTimeout from error
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 def probe(url: URL) -> None:

@@ -102,6 +102,32 @@ class TestWriting:
         assert await words(database) == ["late"]
 
 
+class TestTurns:
+    async def test_writers_that_wait_keep_no_reader_out(self, database: Database) -> None:
+        """However many there are: a writer takes a connection when it is its turn."""
+        async with database.writing():
+            waiting = [asyncio.create_task(write(database, "late")) for _ in range(20)]
+            await asyncio.sleep(0)
+            assert await words(database) == []
+        await asyncio.wait(waiting)
+
+    async def test_are_in_order(self, tmp_path: Path) -> None:
+        """Who came first writes first."""
+        async with opened(tmp_path / "turns.db", pool_size=1) as database:
+            async with database.writing() as session:
+                await session.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY, word TEXT)"))
+            await asyncio.gather(*(write(database, str(number)) for number in range(20)))
+            assert await words(database) == [str(number) for number in range(20)]
+
+    async def test_one_that_does_not_come_in_time(self, database: Database) -> None:
+        """503, and the turn passes on to the next."""
+        async with database.writing():
+            with pytest.raises(Unavailable, match="busy"):
+                await write(database, "early")
+        await write(database, "late")
+        assert await words(database) == ["late"]
+
+
 class TestPool:
     async def test_waits_no_longer_than_the_acquire_time_out(self, database: Database) -> None:
         """503 when every connection is taken; a free one serves the next request."""
