@@ -1,11 +1,13 @@
 """The application."""
 
+import asyncio
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
@@ -20,6 +22,8 @@ from app.infra.http.head import HeadMiddleware
 from app.infra.http.hosts import TrustedHosts
 from app.infra.http.request import RequestMiddleware
 from app.settings import Settings, load_settings
+
+logger = structlog.get_logger()
 
 API_PREFIX = "/v1"
 _DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
@@ -63,6 +67,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_rooms(settings) as state:
+            loop = type(asyncio.get_running_loop()).__module__
+            logger.info("service started", version=about.version, loop=loop)
             yield {**state, "drain": drain}
 
     app = _Service(
