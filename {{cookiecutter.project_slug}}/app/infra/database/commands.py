@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 import click
 
-from app.infra.database.migrations import Migrations
+if TYPE_CHECKING:
+    from app.infra.database.migrations import Migrations
 
-OpenMigrations = Callable[[], AbstractAsyncContextManager[Migrations]]
+OpenMigrations = Callable[[], AbstractAsyncContextManager["Migrations"]]
 
 
 def add_to(group: click.Group, open_migrations: OpenMigrations) -> None:
