@@ -9,7 +9,7 @@ import uvicorn
 from fastapi.routing import iter_route_contexts
 
 from app import bootstrap
-from app.errors import StartupError
+from app.errors import ServiceError, StartupError
 from app.infra import logs
 from app.infra.http import server
 from app.main import create_app, read_about
@@ -111,7 +111,7 @@ def main() -> None:
     bootstrap.add_commands(cli, _load)
     try:
         cli(prog_name="python -m app")
-    except StartupError as error:
+    except (StartupError, ServiceError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 

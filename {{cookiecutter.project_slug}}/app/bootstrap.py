@@ -62,7 +62,7 @@ def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> N
     # {% if cookiecutter.database_driver != "none" %}
     database_commands.add_to(group, lambda: open_migrations(load_settings()))
     # {% if cookiecutter.example != "none" %}
-    catalog_commands.add_to(group, lambda: open_rooms(load_settings()))
+    catalog_commands.add_to(group, lambda: _prepared_rooms(load_settings()))
     # {% endif %}
     # {% endif %}
 
@@ -139,6 +139,15 @@ async def prepare(settings: Settings) -> None:
             await revisions.upgrade()
         elif await revisions.pending():
             raise StartupError("The database is behind; run `python -m app migrate` first.")
+# {% if cookiecutter.example != "none" %}
+
+
+@asynccontextmanager
+async def _prepared_rooms(settings: Settings) -> AsyncIterator[State]:
+    await prepare(settings)
+    async with open_rooms(settings) as state:
+        yield state
+# {% endif %}
 # {% else %}
 
 

@@ -1,7 +1,6 @@
 """`python -m app`, as its user runs it: in a process of its own."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -15,26 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, describe
-
-ROOT = Path(__file__).parents[1]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **settings}
-
-
-def run(where: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself, in the folder `where`."""
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        check=False,
-        cwd=where,
-        env=environment(**settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+from tests.processes import environment, run
 
 
 @contextmanager

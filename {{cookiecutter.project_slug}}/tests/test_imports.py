@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.imports import SERVING, imported_by
+from tests.processes import SERVING, imported_by
 
 TOOLS = {"blockbuster", "coverage", "httpx2", "hypothesis", "mypy", "pytest", "ruff", "xdist"}
 OTHERS_AFFAIR = {"multiprocessing", "uvicorn", "watchfiles"}

@@ -8,13 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, event, text
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InterfaceError,
-    InvalidRequestError,
-    OperationalError,
-)
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as AcquireTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -107,7 +101,9 @@ def _unavailable() -> Iterator[None]:
         yield
     except (AcquireTimeout, sqlite.TurnTimeout) as error:
         raise Unavailable("Every database connection is busy; try again shortly.") from error
-    except (OperationalError, InterfaceError) as error:
+    except DBAPIError as error:
+        if not sqlite.is_passing(error):
+            raise
         raise Unavailable("The database does not answer; try again shortly.") from error
 
 

@@ -7,9 +7,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
 
 READING = "sqlite_reading"
 """Execution option of connections that only read: they begin no transaction."""
+
+
+# Busy, locked, read-only, I/O error, full, cannot open: https://www.sqlite.org/rescode.html
+_PASSING = {5, 6, 8, 10, 13, 14}
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the same statement may succeed later, unlike one that names a table wrongly."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _PASSING
 
 
 class TurnTimeout(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.errors import StartupError, Unavailable
 from app.infra.database import Database, DatabaseSettings
@@ -157,6 +157,14 @@ class TestPool:
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert await words(database) == []
+
+
+class TestErrors:
+    async def test_a_statement_that_is_wrong_is_no_outage(self, database: Database) -> None:
+        """It would be wrong the next time too."""
+        with pytest.raises(OperationalError, match="no such table"):
+            async with database.reading() as connection:
+                await connection.execute(text("SELECT * FROM nowhere"))
 
 
 class TestOpen:

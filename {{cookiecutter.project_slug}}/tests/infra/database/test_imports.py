@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.imports import SERVING, imported_by
+from tests.processes import SERVING, imported_by
 
 
 class TestServing:

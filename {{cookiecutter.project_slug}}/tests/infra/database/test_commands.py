@@ -1,0 +1,43 @@
+"""`python -m app migrate` and `revision`, as their user runs them."""
+
+from pathlib import Path
+
+from app import bootstrap
+from tests.processes import run
+
+
+class TestMigrate:
+    def test_brings_a_new_database_up_to_date(self, tmp_path: Path) -> None:
+        """As often as it is run."""
+        for _ in range(2):
+            ended = run(tmp_path, "migrate")
+            assert ended.returncode == 0, ended.stderr
+            assert ended.stdout == "The database is up to date.\n"
+
+    def test_undoes_one_slice(self, tmp_path: Path) -> None:
+        """Of one that there is not, the sentence says where slices are named."""
+        run(tmp_path, "migrate")
+        for name in bootstrap.migrations():
+            ended = run(tmp_path, "migrate", "--undo", name)
+            assert ended.stdout == f"The tables of {name} are gone.\n"
+        ended = run(tmp_path, "migrate", "--undo", "ghosts")
+        assert ended.returncode == 1
+        assert "bootstrap.py" in ended.stderr.splitlines()[-1]
+        assert "Traceback" not in ended.stderr
+
+    def test_says_what_is_wrong_with_the_place(self, tmp_path: Path) -> None:
+        """One sentence, exit status 1, no traceback."""
+        url = f"sqlite+aiosqlite:///{tmp_path}/missing/data.db"
+        ended = run(tmp_path, "migrate", APP_DATABASE__URL=url)
+        assert ended.returncode == 1
+        assert "cannot be opened" in ended.stderr.splitlines()[-1]
+        assert "Traceback" not in ended.stderr
+
+
+class TestRevision:
+    def test_needs_a_slice_that_is_named(self, tmp_path: Path) -> None:
+        """One sentence, exit status 1, no traceback."""
+        ended = run(tmp_path, "revision", "ghosts", "boo")
+        assert ended.returncode == 1
+        assert "ghosts" in ended.stderr.splitlines()[-1]
+        assert "Traceback" not in ended.stderr
