@@ -34,6 +34,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_database,
     "tests/catalog": no_example,
+    "tests/catalog/test_seed.py": no_database,
     "tests/catalog/test_statements.py": no_database,
     "tests/infra/database": no_database,
     "tests/infra/http/test_accept.py": no_example,

@@ -25,8 +25,8 @@ default, and `name=value` answers one: `uvx cookiecutter . --no-input database_d
 {texts}
 Any text is legal, with three exceptions, which are refused in a sentence: a blank `project_name`,
 control characters (a line break, a tab), and the openings of Jinja's expressions, `{{{{`, `{{%` and
-`{{#`. Under `--no-input`, cookiecutter evaluates the answers before any hook of the template runs: `{{{{7*7}}}}` becomes `49`,
-and an expression that does not end is an error of cookiecutter's own.
+`{{#`. Under `--no-input`, cookiecutter evaluates the answers before any hook of the template runs:
+`{{{{7*7}}}}` becomes `49`, and an expression that does not end is an error of cookiecutter's own.
 
 `project_slug` is the only text that enters a program. It names the folder and the package: at most
 50 lower-case letters, digits and inner hyphens; no device name of Windows (`nul`, `com1`); no name

@@ -1,6 +1,7 @@
 """What the documents say of the prompts is what the prompts are."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -49,3 +50,19 @@ class TestReadme:
         """As the first words of a line in a code block; `.ci/run` runs the same lines."""
         lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
         assert any(line.startswith(command) for line in lines)
+
+
+class TestArchitecture:
+    def test_every_path_has_a_line(self) -> None:
+        """Its own, or its folder's; packages and tests need none."""
+        template = ROOT / "{{cookiecutter.project_slug}}"
+        document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+        listed = re.findall(r"^\| `([^`]+)` \|", document, re.MULTILINE)
+        paths = {
+            path.relative_to(template).as_posix()
+            for path in template.rglob("*")
+            if path.is_file() and path.name != "__init__.py" and path.suffix != ".pyc"
+        }
+        folders = tuple(path for path in listed if path.endswith("/"))
+        assert {path for path in paths if not path.startswith(folders)} <= set(listed)
+        assert [path for path in listed if not (template / path).exists()] == []
