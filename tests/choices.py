@@ -63,7 +63,15 @@ TRACES = [
         "alembic",
         "migrat",
     ),
-    trace("example", {"catalog"}, "catalog", "product(?!ion| names)", "review", "price", "currenc"),
+    trace(
+        "example",
+        {"catalog"},
+        "catalog",
+        "product(?!ion| names)",
+        "review",
+        "price",
+        "(?<!con)currenc",
+    ),
 ]
 
 
