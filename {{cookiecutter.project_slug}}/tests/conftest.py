@@ -57,7 +57,10 @@ def settings(migrated_file: Path, tmp_path: Path) -> Settings:
 
 
 def _settings_for(path: Path) -> DatabaseSettings:
-    return DatabaseSettings(url=f"sqlite+aiosqlite:///{path}")
+    # Time-outs that no busy machine runs into; tests that are about them set their own.
+    return DatabaseSettings(
+        url=f"sqlite+aiosqlite:///{path}", acquire_timeout_seconds=60, busy_timeout_seconds=60
+    )
 # {% else %}
 
 
