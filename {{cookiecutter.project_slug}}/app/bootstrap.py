@@ -4,6 +4,9 @@ The only module that knows the concrete parts. A slice has a folder of its own a
 without them it is gone.
 """
 
+# {% if cookiecutter.database_driver != "none" %}
+import logging
+# {% endif %}
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 # {% if cookiecutter.database_driver != "none" %}
@@ -120,6 +123,8 @@ def migrations() -> dict[str, Path]:
 @asynccontextmanager
 async def open_migrations(settings: Settings) -> AsyncIterator["Migrations"]:
     """The database, with the revisions of every slice."""
+    # It announces each of its parts, from its import on; Migrations says what matters.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Here, since Alembic would add a third to the time that a worker takes to import the rest.
     from app.infra.database.migrations import Migrations
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 # {% endif %}
 
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
@@ -23,6 +24,10 @@ from app.infra.database import DatabaseSettings
 from app.main import create_app
 from app.settings import PREFIX, Settings
 from tests.serving import running
+
+# A busy machine takes its time, which is no failure.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Each slice keeps its revisions in a folder of its own, on a branch of its own wh
 slice's name, so that slices come and go without touching each other's history.
 """
 
-import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -121,8 +120,6 @@ class Migrations:
             "ruff.options": "format --quiet REVISION_SCRIPT_FILENAME",
         }.items():
             config.set_section_option("post_write_hooks", name, value)
-        # Its own lines name internals; `_log_step` says what matters.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         return config
 
     async def _run(self, work: Callable[[Connection], Any]) -> Any:

@@ -1,5 +1,6 @@
 """`python -m app migrate` and `revision`, as their user runs them."""
 
+import json
 from pathlib import Path
 
 from app import bootstrap
@@ -13,6 +14,11 @@ class TestMigrate:
             ended = run(tmp_path, "migrate")
             assert ended.returncode == 0, ended.stderr
             assert ended.stdout == "The database is up to date.\n"
+
+    def test_logs_what_matters(self, tmp_path: Path) -> None:
+        """The revisions that were applied, and nothing of how that is done."""
+        lines = [json.loads(line) for line in run(tmp_path, "migrate").stderr.splitlines()]
+        assert {line["event"] for line in lines} <= {"room opened", "migration applied"}
 
     def test_undoes_one_slice(self, tmp_path: Path) -> None:
         """Of one that there is not, the sentence says where slices are named."""
