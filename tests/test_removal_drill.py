@@ -86,7 +86,7 @@ def remove_example(project: Path, without: Path) -> None:
         assert f"`{path.as_posix()}/`" in instructions
         shutil.rmtree(project / path)
     for path in (Path("app/infra/http"), Path("tests/infra/http")):
-        for file in (project / path).iterdir():
+        for file in (project / path).glob("*.py"):
             if not (without / path / file.name).exists():
                 # A module, or the test of one.
                 assert f"`{file.name.removeprefix('test_')}`" in instructions, file

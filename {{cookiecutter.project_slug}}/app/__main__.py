@@ -11,7 +11,7 @@ from fastapi.routing import iter_route_contexts
 from app import bootstrap
 from app.errors import ServiceError, StartupError
 from app.infra import logs
-from app.infra.http import server
+from app.infra.http import listener, server
 from app.main import create_app, read_about
 from app.settings import Settings, describe, example, load_settings
 
@@ -51,13 +51,16 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
         )
     if reload is None:
         reload = not settings.production and workers == 1
+    host = host or http.host
+    port = http.port if port is None else port
+    listener.require_free(host, port)
     asyncio.run(bootstrap.prepare(settings))
     server.run(
         uvicorn.Config(
             "app.main:from_environment",
             factory=True,
-            host=host or http.host,
-            port=http.port if port is None else port,
+            host=host,
+            port=port,
             workers=workers,
             reload=reload,
             reload_dirs=["app"] if reload else None,

@@ -96,7 +96,7 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     """Make everything that serves requests."""
     yield wire_catalog(MemoryStore(), settings)
 # {% else %}
-async def open_rooms(settings: Settings) -> AsyncIterator[State]:  # noqa: ARG001
+async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     """Open everything that serves requests; the first room reads its settings here."""
     yield {}
 # {% endif %}

@@ -6,11 +6,18 @@ between a room and its setting, as in `APP_HTTP__PORT`. `.env.example` lists the
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Literal, Self
 
 from pydantic import BaseModel, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails, to_json
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from app.errors import StartupError
 # {% if cookiecutter.database_driver != "none" %}
@@ -23,6 +30,7 @@ from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
 
 PREFIX = "APP_"
+_MASKED = "**********"
 # {% if cookiecutter.database_driver != "none" %}
 _DATABASE_URL = "sqlite+aiosqlite:///{{ cookiecutter.project_slug }}.db"
 # {% endif %}
@@ -79,20 +87,23 @@ class Settings(BaseSettings):
     def _refuse_what_is_unsafe(self) -> Self:
         if not self.production:
             return self
+        unsafe = []
         if self.debug:
-            raise ValueError("APP_DEBUG must be false in production")
+            unsafe.append("APP_DEBUG must be false in production")
         # {% if cookiecutter.example != "none" %}
         if self.secret_key.get_secret_value() == _DEFAULT_SECRET:
-            raise ValueError(
+            unsafe.append(
                 "APP_SECRET_KEY must be set in production, to what"
                 " `python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints"
             )
         # {% endif %}
         if "*" in self.http.allowed_hosts:
-            raise ValueError(
+            unsafe.append(
                 "APP_HTTP__ALLOWED_HOSTS must name the service's hosts in production,"
                 """ as in '["api.example.com"]'"""
             )
+        if unsafe:
+            raise ValueError("; ".join(unsafe))
         return self
 
 
@@ -100,8 +111,9 @@ def load_settings() -> Settings:
     """Read the environment and `.env`.
 
     Raises:
-        StartupError: a setting is malformed, or unsafe in production.
+        StartupError: a setting is malformed, misspelt, or unsafe in production.
     """
+    _refuse_misspelt()
     try:
         return Settings()
     except ValidationError as error:
@@ -109,6 +121,18 @@ def load_settings() -> Settings:
     except SettingsError as error:
         # Its message names the variable, the cause tells what is wrong with its JSON.
         raise StartupError(f"{error}: {error.__cause__}") from None
+
+
+def _refuse_misspelt() -> None:
+    """A variable that is nearly a setting's is taken for one; others may be somebody else's."""
+    settings = [variable for variable, _, _ in describe(Settings.model_construct())]
+    groups = [_variable(name) for name in Settings.model_fields]
+    given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
+    for name in sorted(name.upper() for name in given):
+        if not name.startswith(PREFIX) or name in {*settings, *groups}:
+            continue
+        if meant := get_close_matches(name, settings, n=1, cutoff=0.8):
+            raise StartupError(f"{name} is not a setting; did you mean {meant[0]}?")
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -134,7 +158,7 @@ def describe(settings: BaseModel, *path: str) -> Iterator[tuple[str, str, str]]:
 def example() -> str:
     """The text of `.env.example`: every setting with its default, commented out."""
     blocks = [
-        f"# {description}\n# {variable}={value}\n"
+        f"# {description}\n# {variable}={'' if value == _MASKED else value}\n"
         for variable, value, description in describe(Settings.model_construct())
     ]
     return "\n".join(blocks)
@@ -146,4 +170,4 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, str):
         return _PASSWORD_IN_URL.sub(r"\1***", value)
-    return str(value) if isinstance(value, SecretStr) else to_json(value).decode()
+    return _MASKED if isinstance(value, SecretStr) else to_json(value).decode()

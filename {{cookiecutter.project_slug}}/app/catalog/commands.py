@@ -37,6 +37,7 @@ def add_to(group: click.Group, open_rooms: OpenRooms) -> None:
                         bar.update(len(drafts))
 
         asyncio.run(run())
+        click.echo(f"Added {products:,} products.")
 
 
 def made_up_products(number: int) -> list[ProductDraft]:

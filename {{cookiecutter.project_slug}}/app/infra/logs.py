@@ -69,10 +69,12 @@ class _ToStructlog(logging.Handler):
             message = record.getMessage()
         except Exception:  # noqa: BLE001  # a wrong format fails the line, not who writes it
             message = f"{record.msg} {_described(record.args)}"
+        # Uvicorn's main logger is called so, whatever it has to say.
+        name = record.name.removesuffix(".error")
         # structlog knows no levels in between.
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         details = {"exc_info": record.exc_info} if record.exc_info and record.exc_info[0] else {}
-        structlog.get_logger().log(level, message, logger=record.name, **details)
+        structlog.get_logger().log(level, message, logger=name, **details)
 
 
 def _add_request_id(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.errors import StartupError, Unavailable
+from app.errors import BadRequest, StartupError, Unavailable
 from app.infra import timing
 from app.infra.database import sqlite
 from app.infra.database.settings import DatabaseSettings
@@ -78,7 +78,7 @@ class Database:
         Raises:
             Unavailable: the database is gone or busy, or no connection became free in time.
         """
-        with _unavailable():
+        with _translated():
             async with self._readers.connect() as connection:
                 yield connection
 
@@ -89,14 +89,14 @@ class Database:
         Raises:
             Unavailable: the database is gone or busy, or no connection became free in time.
         """
-        with _unavailable():
+        with _translated():
             async with self._turns.next(), self._sessions.begin() as session:
                 yield session
 
 
 @contextmanager
-def _unavailable() -> Iterator[None]:
-    """Turn what a restart or a quieter moment would cure into a 503."""
+def _translated() -> Iterator[None]:
+    """Turn what a restart or a quieter moment would cure into 503, and what none would into 400."""
     try:
         yield
     except (AcquireTimeout, sqlite.TurnTimeout) as error:
@@ -105,6 +105,8 @@ def _unavailable() -> Iterator[None]:
         if not sqlite.is_passing(error):
             raise
         raise Unavailable("The database does not answer; try again shortly.") from error
+    except OverflowError as error:
+        raise BadRequest("A number of the request is too large to be stored.") from error
 
 
 def _create_engine(settings: DatabaseSettings) -> AsyncEngine:

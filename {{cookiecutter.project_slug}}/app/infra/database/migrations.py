@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
@@ -63,7 +64,8 @@ class Migrations:
         """Write a new revision of `slice_name`: what its models have and the database has not.
 
         Raises:
-            StartupError: the slice is unknown, or the database is behind its revisions.
+            StartupError: the slice is unknown, the database is behind its revisions, or there is
+                no difference.
         """
         folder = self._folder(slice_name)
         if await self.pending():
@@ -71,7 +73,7 @@ class Migrations:
         first = not any(folder.glob("*.py"))
         folder.mkdir(parents=True, exist_ok=True)
 
-        def write(connection: Connection) -> Path:
+        def write(connection: Connection) -> Path | None:
             revision = command.revision(
                 self._config(connection),
                 message,
@@ -79,11 +81,15 @@ class Migrations:
                 head="base" if first else f"{slice_name}@head",
                 branch_label=slice_name if first else None,
                 version_path=str(folder),
+                process_revision_directives=_drop_what_changes_nothing,
             )
-            assert isinstance(revision, Script)  # noqa: S101  # one message, one revision
-            return Path(revision.path)
+            return Path(revision.path) if isinstance(revision, Script) else None
 
-        path: Path = await self._run(write)
+        path: Path | None = await self._run(write)
+        if path is None:
+            raise StartupError(
+                f"The models of {slice_name} and the database agree; there is nothing to write."
+            )
         return path
 
     def _folder(self, slice_name: str) -> Path:
@@ -137,6 +143,16 @@ class Migrations:
                 " bring back the slice that wrote it and run `python -m app migrate --undo SLICE`,"
                 " or start from an empty database."
             ) from error
+
+
+def _drop_what_changes_nothing(
+    _context: object, _revision: object, directives: list[MigrationScript]
+) -> None:
+    directives[:] = [each for each in directives if not _is_empty(each)]
+
+
+def _is_empty(script: MigrationScript) -> bool:
+    return script.upgrade_ops is None or script.upgrade_ops.is_empty()
 
 
 def _log_step(*, step: MigrationInfo, **_rest: object) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, Table
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -29,7 +29,8 @@ class Base(DeclarativeBase):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         # SQLite would give the id of a deleted row to the next one, and with it its ETag.
-        cls.metadata.tables[cls.__tablename__].dialect_options["sqlite"]["autoincrement"] = True
+        if isinstance(table := cls.__dict__.get("__table__"), Table):
+            table.dialect_options["sqlite"]["autoincrement"] = True
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -56,7 +57,12 @@ class Hundredths(TypeDecorator[Decimal]):
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        return None if value is None else int(value.scaleb(2))
+        if value is None:
+            return None
+        hundredths = value.scaleb(2)
+        if hundredths != int(hundredths):
+            raise ValueError(f"{value} has more than two decimal places; round it first")
+        return int(hundredths)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002
         return None if value is None else Decimal(int(value)).scaleb(-2)

@@ -12,12 +12,22 @@ import hmac
 import json
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, SecretStr
 
 from app.errors import BadRequest
 
 Item = TypeVar("Item")
-Secret = Annotated[SecretStr, Field(min_length=16)]
+
+_SECRET_CHARACTERS = 16
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret) < _SECRET_CHARACTERS:
+        raise ValueError(f"it must have at least {_SECRET_CHARACTERS} characters")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 
 _SIGNATURE_BYTES = 16
 

@@ -25,6 +25,8 @@ logger = structlog.get_logger()
 CLIENT_LEFT = 499
 """Status of a request, in the log, whose client left before the answer began; nginx's number."""
 
+UNMATCHED = "unmatched"
+_LOGGED_PATH_CHARACTERS = 200
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -120,6 +122,8 @@ class RequestMiddleware:
             "status": status,
             "duration_ms": round(seconds * 1e3, 2),
         }
+        if line["route"] == UNMATCHED:
+            line["path"] = scope["path"][:_LOGGED_PATH_CHARACTERS]
         logger.info("request", **line)
         if seconds > self._slow_seconds:
             spent = {f"{part}_ms": round(value * 1e3, 2) for part, value in parts.items()}
@@ -156,7 +160,7 @@ def route_template(scope: Scope) -> str:
     mount = root_path.removeprefix(scope.get("app_root_path", root_path))
     context = scope.get("fastapi", {}).get("effective_route_context")
     path = context.path_format if context else getattr(_route(scope), "path", "")
-    return f"{mount}{path}" or "unmatched"
+    return f"{mount}{path}" or UNMATCHED
 
 
 def _route(scope: Scope) -> BaseRoute | None:

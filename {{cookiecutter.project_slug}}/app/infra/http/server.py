@@ -30,7 +30,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from app.errors import StartupError
 from app.infra.http.drain import Drain
-from app.infra.http.listener import has_backlog, ignore_newcomers, require_free
+from app.infra.http.listener import has_backlog, ignore_newcomers
 
 _TICK_SECONDS = 0.1
 # The supervisor looks at its signals twice a second. A worker that was signalled along with it,
@@ -54,10 +54,8 @@ def run(config: uvicorn.Config, *, drain_seconds: float) -> None:
     unready in time, give it more than the load balancer's interval times its threshold.
 
     Raises:
-        StartupError: the address cannot be listened at.
         SystemExit: the application does not start; the log says why. The status is 1.
     """
-    require_free(config.host, config.port)
     try:
         if config.should_reload:
             sockets = [config.bind_socket()]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from app.errors import StartupError, Unavailable
+from app.errors import BadRequest, StartupError, Unavailable
 from app.infra.database import Database, DatabaseSettings
 
 
@@ -165,6 +165,12 @@ class TestErrors:
         with pytest.raises(OperationalError, match="no such table"):
             async with database.reading() as connection:
                 await connection.execute(text("SELECT * FROM nowhere"))
+
+    async def test_a_number_that_is_too_large(self, database: Database) -> None:
+        """400: no other moment would help, and nobody has to read a traceback."""
+        with pytest.raises(BadRequest, match="too large"):
+            async with database.reading() as connection:
+                await connection.execute(text("SELECT :number"), {"number": 2**63})
 
 
 class TestOpen:

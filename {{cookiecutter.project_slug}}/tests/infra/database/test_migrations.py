@@ -101,6 +101,17 @@ class TestSlices:
         await alone.upgrade()
         assert await tables(database) == {"alembic_version", "note"}
 
+    async def test_nothing_to_write(
+        self, database: Database, metadata: MetaData, tmp_path: Path
+    ) -> None:
+        """No empty revision is left behind."""
+        migrations = Migrations(database, metadata, {"notes": tmp_path / "notes"})
+        path = await migrations.revise("notes", "first")
+        await migrations.upgrade()
+        with pytest.raises(StartupError, match="nothing to write"):
+            await migrations.revise("notes", "second")
+        assert list(path.parent.glob("*.py")) == [path]
+
     async def test_unknown_slice(self, database: Database) -> None:
         """The sentence says where slices are named."""
         with pytest.raises(StartupError, match=r"app/bootstrap\.py"):

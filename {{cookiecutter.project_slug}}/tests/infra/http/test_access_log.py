@@ -154,10 +154,19 @@ class TestAccessLine:
             assert sorted(line["request_id"] for line in log.of(event)) == sorted(wanted)
 
     async def test_says_nothing_of_the_query(self, client: AsyncClient) -> None:
-        """Queries and paths may hold what is nobody's business."""
+        """Queries may hold what is nobody's business."""
         with recorded() as log:
-            await client.get("/nowhere/token-1?password=token-2")
+            await client.get("/nowhere?password=token")
         assert "token" not in log.text
+
+    async def test_says_where_nothing_is(self, client: AsyncClient) -> None:
+        """A path that no route has, cut short: whoever follows a broken link has to be found."""
+        with recorded() as log:
+            await client.get("/nowhere" + "!" * 1_000)
+            await client.get("/health/live")
+        unmatched, matched = log.of("request")
+        assert unmatched["path"] == "/nowhere" + "!" * 192
+        assert "path" not in matched
 
 
 class TestOtherLines:
