@@ -12,6 +12,7 @@ from app import bootstrap
 from app.errors import ServiceError, StartupError
 from app.infra import logs
 from app.infra.http import listener, server
+from app.infra.http.protocol import BoundedHeadProtocol
 from app.main import create_app, read_about
 from app.settings import Settings, describe, example, load_settings
 
@@ -65,6 +66,8 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
             reload=reload,
             reload_dirs=["app"] if reload else None,
             lifespan="on",
+            http=BoundedHeadProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -114,7 +117,7 @@ def main() -> None:
     bootstrap.add_commands(cli, _load)
     try:
         cli(prog_name="python -m app")
-    except (StartupError, ServiceError) as error:
+    except (StartupError, ServiceError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 

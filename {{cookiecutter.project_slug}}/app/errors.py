@@ -118,6 +118,9 @@ def install(app: FastAPI) -> None:
             return Response(status_code=status, headers=headers)
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers = {"Allow": _allowed_methods(request)}
+        elif error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            # The rest of the body is not read.
+            headers = {"Connection": "close"}
         detail = str(error.detail)
         return _response(request.scope, status, _SENTENCES.get(detail, detail), headers=headers)
 
@@ -136,6 +139,8 @@ def install(app: FastAPI) -> None:
 
 
 # What libraries say, and what is more helpful.
+# A body can be wrong in more places than anyone reads.
+_SHOWN_ERRORS = 100
 _SENTENCES = {
     "Not Found": "There is nothing at this path.",
     "Method Not Allowed": (
@@ -202,7 +207,7 @@ def _invalid(scope: Scope, errors: Sequence[Mapping[str, Any]]) -> Response:
         scope,
         400 if malformed else 422,
         "The body is not valid JSON." if malformed else "The request does not fit; see errors.",
-        errors=[_field_error(error) for error in errors],
+        errors=[_field_error(error) for error in errors[:_SHOWN_ERRORS]],
     )
 
 

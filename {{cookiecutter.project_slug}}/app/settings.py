@@ -113,9 +113,11 @@ def load_settings() -> Settings:
     Raises:
         StartupError: a setting is malformed, misspelt, or unsafe in production.
     """
-    _refuse_misspelt()
     try:
+        _refuse_misspelt()
         return Settings()
+    except UnicodeDecodeError:
+        raise StartupError(".env is not UTF-8; save it as such.") from None
     except ValidationError as error:
         raise StartupError("; ".join(_sentence(detail) for detail in error.errors())) from None
     except SettingsError as error:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import pytest
 
 from app.settings import Settings, describe
 from tests.processes import environment, run
+
+pytestmark = pytest.mark.slow
 
 
 @contextmanager
@@ -105,15 +107,27 @@ class TestRefusals:
         assert "choose another" in ended.stderr.splitlines()[-1]
 
 
+def ask(port: int, head: bytes) -> bytes:
+    """The first line of the answer to raw bytes."""
+    with socket.create_connection(("127.0.0.1", port), 60) as client:
+        with suppress(ConnectionError):
+            client.sendall(head)
+        with client.makefile("rb") as answer:
+            return answer.readline()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM, and no uvloop")
 class TestServe:
     def test_answers_on_a_fast_loop(self, tmp_path: Path) -> None:
-        """The server brings uvloop; the log says so."""
+        """The server brings uvloop, the log says so; headers without end are refused."""
         with (
             serving(tmp_path) as (port, lines),
             closing(HTTPConnection("127.0.0.1", port, timeout=60)) as client,
         ):
             client.request("GET", "/health/ready")
             assert client.getresponse().status == 200
+            head = b"GET /health/live HTTP/1.1\r\nHost: service\r\nX-Large: "
+            assert b" 200 " in ask(port, head + b"a" * 30_000 + b"\r\n\r\n")
+            assert b" 431 " in ask(port, head + b"a" * 300_000)
         [started] = [json.loads(line) for line in lines if "service started" in line]
         assert started["loop"].startswith("uvloop")

@@ -127,6 +127,23 @@ class TestMalformed:
         assert "http" in refusal(monkeypatch, APP_HTTP="x")
 
 
+class TestMisspelt:
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [("APP_HTTP__PRT", "APP_HTTP__PORT"), ("APP_HTTP_PORT", "APP_HTTP__PORT")],
+    )
+    def test_is_not_ignored(self, monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+        """A limit that is set under another name would not be one."""
+        monkeypatch.setenv(name, "9")
+        with pytest.raises(StartupError, match=f"{name} is not a setting; did you mean {meant}"):
+            load_settings()
+
+    def test_is_somebody_else_s(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name that is like none of ours may be the platform's."""
+        monkeypatch.setenv("APP_REGION", "north")
+        load_settings()
+
+
 class TestProduction:
     def test_takes_what_is_safe(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Hosts and secrets are named, and what else is unset is fit for production."""

@@ -276,6 +276,14 @@ def test_request_in_flight_finishes_after_the_listener_closed(start: Start, work
     assert service.exit_status() == 0
 
 
+def test_workers_do_not_outlive_their_supervisor(start: Start) -> None:
+    service = start(2, drain_seconds=0.1)
+
+    service.signal(signal.SIGKILL)
+
+    eventually(service.refuses)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_interrupt_stops_at_once(start: Start, workers: int) -> None:
     service = start(workers, drain_seconds=FOREVER_SECONDS)

@@ -44,7 +44,7 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Price = Annotated[
     Decimal,
     Field(ge=0, max_digits=12, decimal_places=2),
-    AfterValidator(lambda price: price.quantize(Decimal("0.01"))),
+    AfterValidator(lambda price: price.quantize(Decimal("0.01")) + 0),  # no minus zero
 ]
 Rating = Annotated[int, Field(strict=True, ge=1, le=5)]
 

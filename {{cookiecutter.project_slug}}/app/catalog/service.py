@@ -3,6 +3,7 @@
 Each method is one unit of work: it is committed, or undone, before its caller sees the result.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from app.catalog.schemas import (
     ReviewPage,
     Statistics,
 )
-from app.errors import NotFound
+from app.errors import NotFound, Unavailable
 from app.infra.http.etags import require_match
 from app.infra.http.pages import Cursors
 
@@ -246,12 +247,24 @@ class Catalog:
         """
         last_id = 0
         while True:
-            async with self._store.reading() as reader:
-                batch = await reader.products_after(last_id, _EXPORT_BATCH_ROWS)
+            batch = await self._export_batch(last_id)
             if not batch:
                 return
             yield batch
             last_id = batch[-1].id
+
+    async def _export_batch(self, last_id: int) -> list[Product]:
+        """A response that has begun cannot turn into a 503, so that a busy moment is waited out."""
+        for pause_seconds in (0.1, 0.5, 2.0):
+            try:
+                return await self._read_after(last_id)
+            except Unavailable:
+                await asyncio.sleep(pause_seconds)
+        return await self._read_after(last_id)
+
+    async def _read_after(self, last_id: int) -> list[Product]:
+        async with self._store.reading() as reader:
+            return await reader.products_after(last_id, _EXPORT_BATCH_ROWS)
 
     async def _change(
         self, product_id: int, changes: Mapping[str, Any], if_match: str | None

@@ -8,8 +8,9 @@ it was written for.
 import json
 import logging
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, BinaryIO, Literal, TextIO, cast
 
 import structlog
 from pydantic import BaseModel
@@ -29,7 +30,9 @@ class LogSettings(BaseModel, use_attribute_docstrings=True):
 
 def configure(settings: LogSettings) -> None:
     """Send every log line of this process to standard error; once per process, at its start."""
-    as_console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    as_console = settings.format == "console" or (
+        settings.format == "auto" and sys.stderr is not None and sys.stderr.isatty()
+    )
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     processors: list[Processor] = [
         _add_request_id,
@@ -51,14 +54,31 @@ def configure(settings: LogSettings) -> None:
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
-            structlog.PrintLoggerFactory(sys.stderr)
+            structlog.PrintLoggerFactory(cast("TextIO", _Forgiving(sys.stderr)))
             if as_console
-            else structlog.BytesLoggerFactory(sys.stderr.buffer)
+            else structlog.BytesLoggerFactory(
+                cast("BinaryIO", _Forgiving(getattr(sys.stderr, "buffer", None)))
+            )
         ),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=level, handlers=[_ToStructlog()], force=True)
     logging.captureWarnings(True)
+
+
+class _Forgiving:
+    """A stream that may be closed, full or without a reader: a lost line must cost no request."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str | bytes) -> None:
+        with suppress(AttributeError, OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(AttributeError, OSError, ValueError):
+            self._stream.flush()
 
 
 class _ToStructlog(logging.Handler):

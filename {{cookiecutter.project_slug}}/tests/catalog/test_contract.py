@@ -71,6 +71,18 @@ class TestCreate:
         assert pointers == [pointer]
         assert (await client.get("/v1/products")).json()["items"] == []
 
+    async def test_knows_no_minus_zero(self, client: AsyncClient) -> None:
+        """Zero is zero, and answered the same each time."""
+        product = await create(client, price="-0.0")
+        assert product["price"] == "0.00"
+        assert (await client.get(f"/v1/products/{product['id']}")).json() == product
+
+    async def test_tells_a_hundred_errors_at_most(self, client: AsyncClient) -> None:
+        """A body can be wrong in more places than anyone reads."""
+        body = draft(**{f"unknown-{number}": 1 for number in range(1_000)})
+        refused = await client.post("/v1/products", json=body)
+        assert len(problem(refused, 422)["errors"]) == 100
+
     async def test_refuses_half_a_character(self, client: AsyncClient) -> None:
         """422 for a lone surrogate, which JSON can write and UTF-8 cannot."""
         body = json.dumps(draft(name="\ud800"))

@@ -4,7 +4,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.processes import run
+
+pytestmark = pytest.mark.slow
 
 
 class TestSeed:

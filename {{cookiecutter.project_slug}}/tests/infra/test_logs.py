@@ -5,7 +5,7 @@ import subprocess
 import sys
 import warnings
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import structlog
@@ -174,6 +174,35 @@ class TestLibraries:
         [line] = log.lines
         assert "DeprecationWarning: old" in line["event"]
         assert line["level"] == "warning"
+
+
+class TestLostStream:
+    @pytest.mark.parametrize("form", ["json", "console"])
+    def test_costs_nothing(self, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+        """Closed before the start, or full, or without a reader: who logs goes on."""
+        for stream in (None, _Full()):
+            with recorded():
+                monkeypatch.setattr(sys, "stderr", stream)
+                logs.configure(logs.LogSettings.model_validate({"format": form}))
+                structlog.get_logger().info("lost")
+                logging.getLogger("library").error("lost")
+
+
+class _Full:
+    """Standard error on a device without space."""
+
+    @property
+    def buffer(self) -> Self:
+        return self
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, _text: str | bytes) -> int:
+        raise OSError("No space left on device")
+
+    def flush(self) -> None:
+        raise OSError("No space left on device")
 
 
 class TestConsole:

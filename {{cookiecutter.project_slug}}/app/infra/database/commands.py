@@ -23,10 +23,12 @@ def add_to(group: click.Group, open_migrations: OpenMigrations) -> None:
 
         async def run() -> None:
             async with open_migrations() as migrations:
-                await (migrations.undo(undo) if undo else migrations.upgrade())
+                await (migrations.upgrade() if undo is None else migrations.undo(undo))
 
         asyncio.run(run())
-        click.echo(f"The tables of {undo} are gone." if undo else "The database is up to date.")
+        click.echo(
+            "The database is up to date." if undo is None else f"The tables of {undo} are gone."
+        )
 
     @group.command()
     @click.argument("slice_name", metavar="SLICE")

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event, text
+import structlog
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as AcquireTimeout
 from sqlalchemy.ext.asyncio import (
@@ -22,6 +23,8 @@ from app.errors import BadRequest, StartupError, Unavailable
 from app.infra import timing
 from app.infra.database import sqlite
 from app.infra.database.settings import DatabaseSettings
+
+logger = structlog.get_logger()
 
 
 class Database:
@@ -62,9 +65,10 @@ class Database:
         await self._engine.dispose()
 
     async def check(self) -> None:
-        """Raise unless the database answers."""
+        """Raise unless the database answers, from where it is."""
+        await asyncio.to_thread(sqlite.require_file, self._engine.url)
         async with self._readers.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+            await connection.execute(sqlite.ANY_TABLE)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -100,10 +104,13 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (AcquireTimeout, sqlite.TurnTimeout) as error:
+        logger.warning("every database connection is busy", cause=type(error).__name__)
         raise Unavailable("Every database connection is busy; try again shortly.") from error
     except DBAPIError as error:
         if not sqlite.is_passing(error):
             raise
+        # Without the statement, whose parameters are nobody's business.
+        logger.warning("database does not answer", cause=str(error.orig))
         raise Unavailable("The database does not answer; try again shortly.") from error
     except OverflowError as error:
         raise BadRequest("A number of the request is too large to be stored.") from error
@@ -118,7 +125,7 @@ def _create_engine(settings: DatabaseSettings) -> AsyncEngine:
             pool_timeout=settings.acquire_timeout_seconds,
             pool_recycle=settings.pool_recycle_seconds,
         )
-    except (ArgumentError, InvalidRequestError, ImportError):
+    except (ArgumentError, InvalidRequestError, ImportError, TypeError, ValueError):
         raise StartupError(
             "APP_DATABASE__URL is no URL that this service can use;"
             " write it like sqlite+aiosqlite:///data.db."

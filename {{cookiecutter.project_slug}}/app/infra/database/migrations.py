@@ -18,6 +18,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import StartupError
 from app.infra.database.engine import Database
@@ -68,6 +69,8 @@ class Migrations:
                 no difference.
         """
         folder = self._folder(slice_name)
+        if not message.isprintable() or set(message) & set('"\\'):
+            raise StartupError("Write the message without quotation marks and backslashes.")
         if await self.pending():
             raise StartupError("The database is behind; run `python -m app migrate` first.")
         first = not any(folder.glob("*.py"))
@@ -137,6 +140,11 @@ class Migrations:
         try:
             async with self._database.engine.begin() as connection:
                 return await connection.run_sync(work)
+        except DBAPIError as error:
+            raise StartupError(
+                f"The database cannot be changed ({error.orig}); see what else uses it, or what the"
+                " revision asks of it."
+            ) from error
         except CommandError as error:
             raise StartupError(
                 f"The database does not fit the revisions ({error});"

@@ -4,9 +4,10 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 READING = "sqlite_reading"
@@ -53,6 +54,16 @@ class Turns:
             yield
         finally:
             self._lock.release()
+
+
+# Reads the file, where `SELECT 1` would not.
+ANY_TABLE = text("SELECT name FROM sqlite_master LIMIT 1")
+
+
+def require_file(url: URL) -> None:
+    """Raise `FileNotFoundError` when the file is gone: connections would go on with what was it."""
+    if url.database and not url.query:
+        Path(url.database).stat()
 
 
 def probe(url: URL) -> None:

@@ -8,7 +8,7 @@ class TrustedHosts(TrustedHostMiddleware):
     """Starlette's check, but for health: a probe calls a process by its address."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/health/"):
+        if scope["type"] == "http" and scope["path"] in {"/health/live", "/health/ready"}:
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

@@ -20,7 +20,10 @@ import socket
 import sys
 import time
 from functools import partial
+from multiprocessing import parent_process
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from threading import Thread
 from types import FrameType
 
 import uvicorn
@@ -165,6 +168,7 @@ class Worker(multiprocess.Process):
         Raises SystemExit with the one status after which uvicorn does not try again if the
         application cannot even be made: it would fail the same way for ever.
         """
+        Thread(target=_stop_with, args=[parent_process()], daemon=True).start()
         server = self.server  # before the thread which answers health checks would make another
         try:
             super().target(sockets)
@@ -174,6 +178,13 @@ class Worker(multiprocess.Process):
             traceback = not isinstance(error, StartupError)
             logger.critical("Failed to start: %s", error, exc_info=traceback)
             sys.exit(STARTUP_FAILURE)
+
+
+def _stop_with(supervisor: BaseProcess | None) -> None:
+    """Stop this worker when its supervisor is gone, instead of keeping the port for ever."""
+    if supervisor is not None:
+        supervisor.join()
+        signal.raise_signal(signal.SIGTERM)
 
 
 class Supervisor(Multiprocess):

@@ -53,17 +53,17 @@ class HttpSettings(BaseModel, use_attribute_docstrings=True):
     compress_minimum_bytes: Annotated[int, Field(ge=1)] = 1_000
     """Bytes below which a response is not worth compressing."""
 
-    slow_request_seconds: Annotated[float, Field(gt=0)] = 1.0
+    slow_request_seconds: Annotated[float, Field(gt=0, le=86_400)] = 1.0
     """Seconds after which a request is logged as slow, with where its time went."""
 
-    health_timeout_seconds: Annotated[float, Field(gt=0)] = 2.0
+    health_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 2.0
     """Seconds that each check of `/health/ready` may take."""
 
-    drain_seconds: Annotated[float, Field(ge=0)] | None = None
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
     """Seconds that requests are still taken after SIGTERM; unset is 0, in production 5."""
 
-    stop_timeout_seconds: Annotated[int, Field(ge=1)] = 20
+    stop_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 20
     """Seconds after draining in which requests in flight must finish."""
 
-    worker_timeout_seconds: Annotated[int, Field(ge=1)] = 30
+    worker_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30
     """Seconds after which one of several workers that does not answer is replaced."""

@@ -3,8 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from app import bootstrap
 from tests.processes import run
+
+pytestmark = pytest.mark.slow
 
 
 class TestMigrate:

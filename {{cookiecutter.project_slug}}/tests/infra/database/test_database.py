@@ -173,6 +173,15 @@ class TestErrors:
                 await connection.execute(text("SELECT :number"), {"number": 2**63})
 
 
+class TestCheck:
+    async def test_a_file_that_is_gone(self, database: Database, tmp_path: Path) -> None:
+        """Connections go on with what was it, and everything they write would be lost."""
+        await database.check()
+        (tmp_path / "test.db").unlink()
+        with pytest.raises(FileNotFoundError):
+            await database.check()
+
+
 class TestOpen:
     @pytest.mark.parametrize("place", ["missing/folder/test.db", "."])
     async def test_a_file_that_cannot_be_opened(self, tmp_path: Path, place: str) -> None:

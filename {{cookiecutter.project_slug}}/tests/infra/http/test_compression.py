@@ -132,6 +132,16 @@ class TestKind:
         assert response.content == b"x" * 50_000
 
 
+class TestRefusal:
+    @pytest.mark.parametrize("accept", ["gzip;q=0", "br, gzip; q=0.0", "notgzip", "identity"])
+    async def test_is_heeded(self, client: AsyncClient, accept: str) -> None:
+        """A client that cannot read it, or says so, gets what it can (RFC 9110, section 12.5.3)."""
+        response = await client.get("/openapi.json", headers={"Accept-Encoding": accept})
+        assert "content-encoding" not in response.headers
+        wanted = await client.get("/openapi.json", headers={"Accept-Encoding": "br, gzip;q=0.5"})
+        assert wanted.headers["content-encoding"] == "gzip"
+
+
 class TestStream:
     async def test_of_events(self, app: FastAPI) -> None:
         """An event has to arrive when it happens, and as it is."""
