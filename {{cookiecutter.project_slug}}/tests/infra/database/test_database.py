@@ -73,21 +73,23 @@ class TestWriting:
         await write(database, "kept")
         assert await words(database) == ["kept"]
 
-    async def test_two_at_once_wait_for_each_other(self, tmp_path: Path) -> None:
+    async def test_processes_wait_for_each_other(self, tmp_path: Path) -> None:
         """Writers that read first, which SQLite fails when they take the lock late, all succeed."""
-        async with opened(tmp_path / "busy.db", pool_size=8) as database:
-            async with database.writing() as session:
+        path = tmp_path / "busy.db"
+        waits = {"acquire_timeout_seconds": 60, "busy_timeout_seconds": 60}
+        async with opened(path, **waits) as one, opened(path, **waits) as other:
+            async with one.writing() as session:
                 await session.execute(text("CREATE TABLE counter (value INTEGER)"))
                 await session.execute(text("INSERT INTO counter VALUES (0)"))
 
-            async def count_up() -> None:
+            async def count_up(database: Database) -> None:
                 async with database.writing() as session:
                     value = await session.scalar(text("SELECT value FROM counter"))
                     statement = text("UPDATE counter SET value = :value")
                     await session.execute(statement, {"value": value + 1})
 
-            await asyncio.gather(*(count_up() for _ in range(40)))
-            async with database.reading() as connection:
+            await asyncio.gather(*(count_up(each) for each in (one, other) * 20))
+            async with one.reading() as connection:
                 assert await connection.scalar(text("SELECT value FROM counter")) == 40
 
     async def test_a_lock_that_is_held_too_long(self, database: Database, tmp_path: Path) -> None:
