@@ -126,6 +126,9 @@ def install(app: FastAPI) -> None:
 
     async def on_invalid_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
+        if _was_not_read(request, error.errors()):
+            detail = "Send the body as JSON, with Content-Type: application/json."
+            return _response(request.scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
         return _invalid(request.scope, error.errors())
 
     async def on_crash(request: Request, _error: Exception) -> Response:
@@ -198,6 +201,14 @@ def _allowed_methods(request: Request) -> str:
         if route.methods and route.path_regex.match(request.url.path):
             methods |= route.methods
     return ", ".join(sorted(methods if "GET" in methods else methods - {"HEAD"}))
+
+
+def _was_not_read(request: Request, errors: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a body came that FastAPI left alone, since nothing said that it is JSON."""
+    body_errors = [error for error in errors if tuple(error["loc"]) == ("body",)]
+    return any(isinstance(error["input"], bytes) for error in body_errors) and (
+        "json" not in request.headers.get("content-type", "")
+    )
 
 
 def _invalid(scope: Scope, errors: Sequence[Mapping[str, Any]]) -> Response:

@@ -71,6 +71,14 @@ class TestCreate:
         assert pointers == [pointer]
         assert (await client.get("/v1/products")).json()["items"] == []
 
+    @pytest.mark.parametrize("media_type", [None, "text/plain", "application/xml"])
+    async def test_says_how_to_send_it(self, client: AsyncClient, media_type: str | None) -> None:
+        """415 for a body that does not say it is JSON."""
+        headers = {"Content-Type": media_type} if media_type else {}
+        body = json.dumps(draft())
+        refused = await client.post("/v1/products", content=body, headers=headers)
+        assert "application/json" in problem(refused, 415)["detail"]
+
     async def test_knows_no_minus_zero(self, client: AsyncClient) -> None:
         """Zero is zero, and answered the same each time."""
         product = await create(client, price="-0.0")
