@@ -299,6 +299,7 @@ def test_signal_to_the_whole_group_does_not_cut_the_drain_short(start: Start) ->
 
     os.killpg(service.process.pid, signal.SIGTERM)  # as systemd does
     eventually(lambda: len(service.logged("Terminated child process")) == 2)
+    eventually(lambda: len(service.logged("Draining")) == 2)
 
     assert service.get("/health/ready") == (503, "close")
     service.signal(signal.SIGTERM)
