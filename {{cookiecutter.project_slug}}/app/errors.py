@@ -118,7 +118,7 @@ def install(app: FastAPI) -> None:
             return Response(status_code=status, headers=headers)
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers = {"Allow": _allowed_methods(request)}
-        elif error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             # The rest of the body is not read.
             headers = {"Connection": "close"}
         detail = str(error.detail)
@@ -141,9 +141,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_crash)
 
 
-# What libraries say, and what is more helpful.
 # A body can be wrong in more places than anyone reads.
 _SHOWN_ERRORS = 100
+# What libraries say, and what is more helpful.
 _SENTENCES = {
     "Not Found": "There is nothing at this path.",
     "Method Not Allowed": (

@@ -2,11 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from blockbuster import blockbuster_ctx
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from httpx2 import ASGITransport, AsyncClient
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.main import create_app
+from app.settings import Settings
+
+
+def probed(probe: APIRouter, settings: Settings, **http: Any) -> FastAPI:
+    """The service with routes to probe it, and with other settings of HTTP."""
+    changed = settings.http.model_copy(update=http)
+    app = create_app(settings.model_copy(update={"http": changed}))
+    app.include_router(probe)
+    return app
 
 
 @asynccontextmanager

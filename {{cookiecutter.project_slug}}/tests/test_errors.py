@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.messages import body_of, exchange, http_scope
 from tests.problems import problem
 from tests.recorded import recorded
-from tests.serving import running
+from tests.serving import probed, running
 
 SECRET = "hunter2 at 10.0.0.7"  # what an exception may carry and nobody may see
 
@@ -90,10 +90,7 @@ def app(app: FastAPI) -> FastAPI:
 
 def with_http(settings: Settings, **changes: Any) -> FastAPI:
     """The service and the probe, with other settings of HTTP."""
-    http = settings.http.model_copy(update=changes)
-    app = create_app(settings.model_copy(update={"http": http}))
-    app.include_router(probe)
-    return app
+    return probed(probe, settings, **changes)
 
 
 class TestRouting:

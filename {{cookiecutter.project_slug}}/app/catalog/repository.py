@@ -1,9 +1,9 @@
 """Products in the database: one statement for each question, whatever it returns."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -23,6 +23,8 @@ from app.catalog.schemas import (
 from app.catalog.service import Figures, Selection
 from app.errors import Conflict, PreconditionFailed
 from app.infra.database import Database
+
+Shape = TypeVar("Shape", bound=Product)
 
 _products = ProductRow.__table__.c
 _reviews = ReviewRow.__table__.c
@@ -53,21 +55,23 @@ class Reads:
 
     async def product(self, product_id: int) -> Product | None:
         statement = _everything().where(_products.id == product_id)
-        found = await self._whole_products(statement)
+        found = await self._products(Product.model_construct, statement, PRODUCT_FIELDS)
         return found[0] if found else None
 
     async def products_by_id(
         self, ids: Sequence[int], fields: Sequence[ProductField]
     ) -> list[PartialProduct]:
         statement = select(*_columns({"id", *fields})).where(_products.id.in_(ids))
-        return await self._partial_products(statement, fields)
+        return await self._products(PartialProduct.model_construct, statement, fields)
 
     async def select(self, selection: Selection) -> list[PartialProduct]:
-        return await self._partial_products(page_statement(selection), selection.fields)
+        statement = page_statement(selection)
+        return await self._products(PartialProduct.model_construct, statement, selection.fields)
 
     async def products_after(self, product_id: int, limit: int) -> list[Product]:
         statement = _everything().where(_products.id > product_id)
-        return await self._whole_products(statement.order_by(_products.id).limit(limit))
+        statement = statement.order_by(_products.id).limit(limit)
+        return await self._products(Product.model_construct, statement, PRODUCT_FIELDS)
 
     async def latest_reviews(self, product_ids: Sequence[int], limit: int) -> list[Review]:
         newest = func.row_number().over(
@@ -130,21 +134,14 @@ class Reads:
         rows = await self._connection.execute(statement)
         return [Figures(**row) for row in rows.mappings()]
 
-    async def _whole_products(self, statement: Select[Any]) -> list[Product]:
+    async def _products(
+        self,
+        construct: Callable[..., Shape],
+        statement: Select[Any],
+        fields: Sequence[ProductField],
+    ) -> list[Shape]:
         rows = await self._connection.execute(statement)
-        return [
-            Product.model_construct(_fields_set=set(PRODUCT_FIELDS), **row)
-            for row in rows.mappings()
-        ]
-
-    async def _partial_products(
-        self, statement: Select[Any], fields: Sequence[ProductField]
-    ) -> list[PartialProduct]:
-        rows = await self._connection.execute(statement)
-        return [
-            PartialProduct.model_construct(_fields_set=set(fields), **row)
-            for row in rows.mappings()
-        ]
+        return [construct(_fields_set=set(fields), **row) for row in rows.mappings()]
 
 
 class Writes:

@@ -204,15 +204,7 @@ class ProductQuery(PageQuery):
 
     @model_validator(mode="after")
     def _ids_stand_alone(self) -> Self:
-        others = self.model_fields_set & {
-            "cursor",
-            "limit",
-            "sort",
-            "currency",
-            "price_min",
-            "price_max",
-            "name_prefix",
-        }
+        others = self.model_fields_set - {"ids", "fields", "include"}
         if self.ids is not None and others:
             raise ValueError(f"ids cannot be combined with {', '.join(sorted(others))}")
         return self

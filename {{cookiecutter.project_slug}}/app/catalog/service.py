@@ -4,6 +4,7 @@ Each method is one unit of work: it is committed, or undone, before its caller s
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -316,8 +317,11 @@ async def _in_order(
 
 async def _add_latest_reviews(reader: Reader, products: Sequence[Product]) -> None:
     reviews = await reader.latest_reviews([product.id for product in products], LATEST_REVIEWS)
+    by_product: defaultdict[int, list[Review]] = defaultdict(list)
+    for review in reviews:
+        by_product[review.product_id].append(review)
     for product in products:
-        product.latest_reviews = [row for row in reviews if row.product_id == product.id]
+        product.latest_reviews = by_product[product.id]
 
 
 def _statistics(figures: Figures) -> CurrencyStatistics:

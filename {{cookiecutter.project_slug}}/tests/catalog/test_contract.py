@@ -5,19 +5,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from httpx2 import AsyncClient, Response
+from httpx2 import AsyncClient
 
 from tests.catalog.products import create, draft
-
-
-def problem(response: Response, status: int) -> dict[str, Any]:
-    """The problem document of an error, after its envelope was checked (RFC 9457)."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    document: dict[str, Any] = response.json()
-    assert document["status"] == status
-    assert document["request_id"] == response.headers["x-request-id"]
-    return document
+from tests.problems import problem
 
 
 class TestCreate:

@@ -12,7 +12,7 @@ from httpx2 import AsyncClient
 from starlette.types import ASGIApp, Message
 
 from tests.catalog.products import draft
-from tests.catalog.test_contract import problem
+from tests.problems import problem
 from tests.serving import started
 
 AWKWARD = ['comma, "quotes"', "two\nlines", "é 日本 👩‍🚀", " "]

@@ -8,7 +8,7 @@ import pytest
 from httpx2 import AsyncClient
 
 from tests.catalog.products import create, draft
-from tests.catalog.test_contract import problem
+from tests.problems import problem
 
 
 async def walk(client: AsyncClient, **params: Any) -> list[dict[str, Any]]:

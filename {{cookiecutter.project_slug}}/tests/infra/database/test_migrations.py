@@ -53,9 +53,7 @@ class TestOurs:
 
     async def test_start_in_production_needs_them(self, tmp_path: Path) -> None:
         """A pending revision stops the start with the remedy; in development it is applied."""
-        settings = Settings(
-            database=DatabaseSettings(url=f"sqlite+aiosqlite:///{tmp_path}/test.db")
-        )
+        settings = Settings(database=database_settings(tmp_path))
         production = settings.model_copy(update={"environment": "production"})
         if bootstrap.migrations():
             with pytest.raises(StartupError, match="is behind"):

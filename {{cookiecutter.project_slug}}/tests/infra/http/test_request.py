@@ -19,7 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.messages import exchange, headers_of, http_scope
 from tests.recorded import recorded
-from tests.serving import running
+from tests.serving import probed, running
 
 probe = APIRouter(prefix="/probe")
 
@@ -59,10 +59,7 @@ def app(app: FastAPI) -> FastAPI:
 
 def with_http(settings: Settings, **changes: Any) -> FastAPI:
     """The service and the probe, with other settings of HTTP."""
-    http = settings.http.model_copy(update=changes)
-    app = create_app(settings.model_copy(update={"http": http}))
-    app.include_router(probe)
-    return app
+    return probed(probe, settings, **changes)
 
 
 async def _answer(_scope: Scope, _receive: Receive, send: Send) -> None:
