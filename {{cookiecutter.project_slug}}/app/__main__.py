@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 
 import click
@@ -43,9 +44,12 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
     SIGTERM, requests are still taken for APP_HTTP__DRAIN_SECONDS while readiness answers 503, then
     those in flight are finished.
     """
+    if workers is not None:
+        # Each worker reads the settings, and divides by this what all of them share.
+        os.environ["APP_HTTP__WORKERS"] = str(workers)
     settings = _load()
     http = settings.http
-    workers = workers or http.workers
+    workers = http.workers
     if workers > 1 and (room := bootstrap.single_process_room()):
         raise StartupError(
             f"{room} keeps its data in one process; start one worker, or move the data out first."

@@ -17,7 +17,7 @@ from typing import Any
 # {% endif %}
 
 import click
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.database_driver != "none" %}
@@ -35,6 +35,22 @@ from app.catalog.service import Catalog, Store
 from app.errors import StartupError
 from app.infra.database import Base, Database
 from app.infra.database import commands as database_commands
+# {% if cookiecutter.database_driver == "asyncpg" %}
+from app.infra.database.asyncpg import Asyncpg
+# {% endif %}
+# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+from app.infra.database.freshness import FreshnessMiddleware
+# {% endif %}
+# {% if cookiecutter.database_driver == "asyncmy" %}
+from app.infra.database.mysql import Mysql
+# {% elif cookiecutter.database_driver == "psycopg" %}
+from app.infra.database.psycopg import Psycopg
+# {% endif %}
+# {% if cookiecutter.database_driver == "aiosqlite" %}
+from app.infra.database.sqlite import Sqlite
+# {% else %}
+from app.infra.database.replicas import with_replicas
+# {% endif %}
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Cursors
@@ -60,10 +76,22 @@ def include_slices(api: APIRouter) -> None:
     # {% endif %}
 
 
+def add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Wrap `app` in what the parts need around every request."""
+    # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+    if settings.database.replica_urls:
+        app.add_middleware(FreshnessMiddleware, sticky_seconds=settings.database.sticky_seconds)
+    # {% endif %}
+
+
 def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> None:
     """Add the commands of each part to `group`."""
     # {% if cookiecutter.database_driver != "none" %}
-    database_commands.add_to(group, lambda: open_migrations(load_settings()))
+    database_commands.add_to(
+        group,
+        open_migrations=lambda: open_migrations(load_settings()),
+        describe_migrations=lambda: make_migrations(make_database(load_settings())),
+    )
     # {% if cookiecutter.example != "none" %}
     catalog_commands.add_to(group, lambda: _prepared_rooms(load_settings()))
     # {% endif %}
@@ -83,7 +111,7 @@ def single_process_room() -> str | None:
 # {% if cookiecutter.database_driver != "none" %}
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     """Open everything that serves requests; it is closed at the end, or when a part fails."""
-    database = Database(settings.database)
+    database = make_database(settings)
     async with opened(database):
         # {% if cookiecutter.example != "none" %}
         state = wire_catalog(DatabaseStore(database), settings)
@@ -111,6 +139,26 @@ def wire_catalog(store: Store, settings: Settings) -> State:
 # {% if cookiecutter.database_driver != "none" %}
 
 
+def make_database(settings: Settings) -> Database:
+    """The database, not yet open.
+
+    Raises:
+        StartupError: a setting of it cannot be.
+    """
+    # {% if cookiecutter.database_driver == "aiosqlite" %}
+    return Database(settings.database, Sqlite(settings.database))
+    # {% else %}
+    # {% if cookiecutter.database_driver == "asyncpg" %}
+    dialect = Asyncpg(settings.database)
+    # {% elif cookiecutter.database_driver == "psycopg" %}
+    dialect = Psycopg(settings.database)
+    # {% else %}
+    dialect = Mysql(settings.database)
+    # {% endif %}
+    return with_replicas(settings.database, dialect, workers=settings.http.workers)
+    # {% endif %}
+
+
 def migrations() -> dict[str, Path]:
     """Where each slice keeps its revisions, by the slice's name."""
     # {% if cookiecutter.example != "none" %}
@@ -123,14 +171,19 @@ def migrations() -> dict[str, Path]:
 @asynccontextmanager
 async def open_migrations(settings: Settings) -> AsyncIterator["Migrations"]:
     """The database, with the revisions of every slice."""
+    database = make_database(settings)
+    async with opened(database):
+        yield make_migrations(database)
+
+
+def make_migrations(database: Database) -> "Migrations":
+    """The revisions of every slice, for `database`."""
     # It announces each of its parts, from its import on; Migrations says what matters.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # Here, since Alembic would add a third to the time that a worker takes to import the rest.
     from app.infra.database.migrations import Migrations
 
-    database = Database(settings.database)
-    async with opened(database):
-        yield Migrations(database, Base.metadata, migrations())
+    return Migrations(database, Base.metadata, migrations())
 
 
 async def prepare(settings: Settings) -> None:

@@ -66,6 +66,16 @@ class Unavailable(ServiceError):
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
 
 
+class TryAgain(Unavailable):
+    """Something was in the way of a unit of work: nothing was kept, and it may be repeated."""
+
+
+class TimedOut(ServiceError):
+    """Something that the service asked took longer than it may."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+
 class FieldError(BaseModel):
     """Where a request is wrong: `pointer` into the body (RFC 6901), or the name of a parameter."""
 

@@ -85,6 +85,7 @@ def create_app(
     )
     app.wrap = lambda inner: _outer_layers(inner, settings, drain)
     errors.install(app)
+    bootstrap.add_middleware(app, settings)
     app.add_middleware(CompressionMiddleware, minimum_bytes=settings.http.compress_minimum_bytes)
     if settings.http.allowed_origins:
         app.add_middleware(

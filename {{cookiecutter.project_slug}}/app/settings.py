@@ -20,8 +20,10 @@ from pydantic_settings import (
 )
 
 from app.errors import StartupError
-# {% if cookiecutter.database_driver != "none" %}
-from app.infra.database.settings import DatabaseSettings
+# {% if cookiecutter.database_driver == "aiosqlite" %}
+from app.infra.database.sqlite import SqliteSettings
+# {% elif cookiecutter.database_driver != "none" %}
+from app.infra.database.server import ServerSettings
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Secret
@@ -32,10 +34,14 @@ from app.infra.logs import LogSettings
 PREFIX = "APP_"
 _MASKED = "**********"
 # {% if cookiecutter.database_driver != "none" %}
-_DATABASE_URL = "sqlite+aiosqlite:///{{ cookiecutter.project_slug }}.db"
+_SLUG = "{{ cookiecutter.project_slug }}"
+_DATABASE_URL = f"{{ cookiecutter.__database_url }}"
 # {% endif %}
-# Up to the last @: some passwords hold one, and some URLs name several hosts.
-_PASSWORD_IN_URL = re.compile(r"(://[^:/@]*:).*(?=@)")
+# Up to the last @: some passwords hold one, and some URLs name several hosts. Also where the scheme
+# was forgotten, and among the parameters.
+_PASSWORD_IN_URL = re.compile(
+    r"((?:://|^)[^:/]*:(?!//)).*(?=@)|(?<=[?&])(passw(?:or)?d=)[^&]*", re.IGNORECASE
+)
 # {% if cookiecutter.example != "none" %}
 _DEFAULT_SECRET = "for-development-only"  # noqa: S105  # refused in production
 # {% endif %}
@@ -68,8 +74,10 @@ class Settings(BaseSettings):
     # {% endif %}
     http: HttpSettings = HttpSettings()
     logs: LogSettings = LogSettings()
-    # {% if cookiecutter.database_driver != "none" %}
-    database: DatabaseSettings = DatabaseSettings(url=_DATABASE_URL)
+    # {% if cookiecutter.database_driver == "aiosqlite" %}
+    database: SqliteSettings = SqliteSettings(url=_DATABASE_URL)
+    # {% elif cookiecutter.database_driver != "none" %}
+    database: ServerSettings = ServerSettings(url=_DATABASE_URL, application_name=_SLUG)
     # {% endif %}
 
     @property
@@ -96,6 +104,10 @@ class Settings(BaseSettings):
                 "APP_SECRET_KEY must be set in production, to what"
                 " `python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints"
             )
+        # {% endif %}
+        # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+        if self.database.url == _DATABASE_URL:
+            unsafe.append("APP_DATABASE__URL must be set in production, to the database's own")
         # {% endif %}
         if "*" in self.http.allowed_hosts:
             unsafe.append(
@@ -147,29 +159,41 @@ def _variable(*path: str) -> str:
     return PREFIX + "__".join(path).upper()
 
 
-def describe(settings: BaseModel, *path: str) -> Iterator[tuple[str, str, str]]:
+def describe(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
     """Each setting as its variable, its value (secrets masked) and its description."""
+    for variable, value, description in _fields(settings):
+        yield variable, _shown(value), description
+
+
+def _fields(settings: BaseModel, *path: str) -> Iterator[tuple[str, object, str]]:
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            yield from describe(value, *path, name)
+            yield from _fields(value, *path, name)
         else:
-            yield _variable(*path, name), _shown(value), field.description or ""
+            yield _variable(*path, name), value, field.description or ""
 
 
 def example() -> str:
     """The text of `.env.example`: every setting with its default, commented out."""
-    blocks = [
-        f"# {description}\n# {variable}={'' if value == _MASKED else value}\n"
-        for variable, value, description in describe(Settings.model_construct())
-    ]
+    blocks = []
+    for variable, value, description in _fields(Settings.model_construct()):
+        shown = "" if isinstance(value, SecretStr) else _written(value)
+        comment = description.replace("\n", "\n# ")
+        blocks.append(f"# {comment}\n# {variable}={shown}\n")
     return "\n".join(blocks)
 
 
 def _shown(value: object) -> str:
     """A value as it is written in the environment; passwords, also those in URLs, as stars."""
+    if isinstance(value, SecretStr):
+        return _MASKED
+    if isinstance(value, tuple | list):
+        return _written([_shown(each) if isinstance(each, str) else each for each in value])
+    return _PASSWORD_IN_URL.sub(r"\1\2***", value) if isinstance(value, str) else _written(value)
+
+
+def _written(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return _PASSWORD_IN_URL.sub(r"\1***", value)
-    return _MASKED if isinstance(value, SecretStr) else to_json(value).decode()
+    return value if isinstance(value, str) else to_json(value).decode()

@@ -131,6 +131,9 @@ class _Writes:
     async def add_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
         return [(await self.add(draft, now)).id for draft in drafts]
 
+    async def put_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
+        return [await self._put_draft(draft, now) for draft in drafts]
+
     async def change(self, product_id: int, changes: Mapping[str, Any], now: datetime) -> Product:
         before = self._tables.products[product_id]
         changed = before.model_copy(
@@ -156,6 +159,12 @@ class _Writes:
         self._undo.append(lambda: self._tables.reviews[product_id].pop(review.id))
         return review
 
+    async def _put_draft(self, draft: ProductDraft, now: datetime) -> int:
+        product_id = self._tables.ids_by_sku.get(draft.sku)
+        if product_id is None:
+            return (await self.add(draft, now)).id
+        return (await self.change(product_id, draft.model_dump(), now)).id
+
     def _put(self, product: Product) -> None:
         if product.sku in self._tables.ids_by_sku:
             raise Conflict(f"Another product has the sku {product.sku!r}; choose another.")
@@ -178,6 +187,9 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._tables = _Tables()
+
+    async def load(self, product_id: int) -> Product | None:
+        return self._tables.products.get(product_id)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[_Reads]:

@@ -4,10 +4,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, SmallInteger, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.infra.database import Base, Hundredths, Identity, UtcDateTime
+from app.infra.database import Base, CodePoints, Hundredths, Identity, UtcDateTime
 
 
 class ProductRow(Base):
@@ -16,7 +16,7 @@ class ProductRow(Base):
     id: Mapped[int] = mapped_column(Identity, primary_key=True)
     version: Mapped[int] = mapped_column()
     sku: Mapped[str] = mapped_column(String(64), unique=True)
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(CodePoints(200))
     description: Mapped[str] = mapped_column(Text)
     price: Mapped[Decimal] = mapped_column(Hundredths)
     currency: Mapped[str] = mapped_column(String(3))
@@ -41,7 +41,9 @@ class ReviewRow(Base):
     __tablename__ = "review"
 
     id: Mapped[int] = mapped_column(Identity, primary_key=True)
-    product_id: Mapped[int] = mapped_column(ForeignKey("product.id", ondelete="CASCADE"))
+    product_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("product.id", ondelete="CASCADE")
+    )
     author: Mapped[str] = mapped_column(String(200))
     rating: Mapped[int] = mapped_column(SmallInteger)
     text: Mapped[str] = mapped_column(Text)

@@ -3,9 +3,21 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, func, insert, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CursorResult,
+    Select,
+    Table,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy import cast as as_type
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
@@ -21,12 +33,13 @@ from app.catalog.schemas import (
     ReviewDraft,
 )
 from app.catalog.service import Figures, Selection
-from app.errors import Conflict, PreconditionFailed
-from app.infra.database import Database
+from app.errors import Conflict, NotFound, PreconditionFailed
+from app.infra.database import Database, Dialect
 
 Shape = TypeVar("Shape", bound=Product)
 
-_products = ProductRow.__table__.c
+_table = cast("Table", ProductRow.__table__)
+_products = _table.c
 _reviews = ReviewRow.__table__.c
 
 
@@ -35,6 +48,10 @@ class DatabaseStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._load = database.merged(self._load_one, self._load_many)
+
+    async def load(self, product_id: int) -> Product | None:
+        return await self._load(product_id)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator["Reads"]:
@@ -44,7 +61,16 @@ class DatabaseStore:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator["Writes"]:
         async with self._database.writing() as session:
-            yield Writes(session)
+            yield Writes(session, self._database.dialect)
+
+    async def _load_one(self, product_id: int) -> Product | None:
+        async with self.reading() as reader:
+            return await reader.product(product_id)
+
+    async def _load_many(self, product_ids: Sequence[int]) -> dict[int, Product]:
+        async with self.reading() as reader:
+            products = await reader.products_by_id(product_ids, PRODUCT_FIELDS)
+        return {product.id: product for product in products}
 
 
 class Reads:
@@ -116,18 +142,16 @@ class Reads:
             select(
                 _products.currency,
                 func.count().label("products"),
-                func.sum(case((_products.created_at >= recent_since, 1), else_=0)).label(
+                func.count(case((_products.created_at >= recent_since, 1))).label(
                     "recent_products"
                 ),
                 func.min(_products.price).label("price_minimum"),
                 func.sum(_products.price).label("price_sum"),
                 func.max(_products.price).label("price_maximum"),
-                func.coalesce(func.sum(by_product.c.reviews), 0).label("reviews"),
-                func.coalesce(func.sum(by_product.c.rating_sum), 0).label("rating_sum"),
+                _total(by_product.c.reviews).label("reviews"),
+                _total(by_product.c.rating_sum).label("rating_sum"),
             )
-            .outerjoin_from(
-                ProductRow.__table__, by_product, by_product.c.product_id == _products.id
-            )
+            .outerjoin_from(_table, by_product, by_product.c.product_id == _products.id)
             .group_by(_products.currency)
             .order_by(_products.currency)
         )
@@ -147,8 +171,9 @@ class Reads:
 class Writes:
     """One unit of work; what it changes is written as it goes and committed by its owner."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, dialect: Dialect) -> None:
         self._session = session
+        self._dialect = dialect
         # The session forgets rows that nobody holds, and would read them again.
         self._held: list[ProductRow | None] = []
 
@@ -164,18 +189,18 @@ class Writes:
         return _as_product(row)
 
     async def add_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
-        # The database returns the rows in any order; their skus tell which is which.
-        statement = insert(ProductRow).returning(ProductRow.sku, ProductRow.id)
-        rows = [
-            {**draft.model_dump(), "version": 1, "created_at": now, "updated_at": now}
-            for draft in drafts
-        ]
         try:
-            added = await self._session.execute(statement, rows)
+            return await self._dialect.insert_all(
+                self._session, _table, _rows(drafts, now), key="sku"
+            )
         except IntegrityError as error:
             raise _sku_is_taken() from error
-        ids = {row.sku: row.id for row in added}
-        return [ids[draft.sku] for draft in drafts]
+
+    async def put_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
+        changes = [*ProductDraft.model_fields, "updated_at"]
+        return await self._dialect.upsert_all(
+            self._session, _table, _rows(drafts, now), key="sku", changes=changes
+        )
 
     async def change(self, product_id: int, changes: Mapping[str, Any], now: datetime) -> Product:
         row = await self._session.get_one(ProductRow, product_id)
@@ -192,7 +217,10 @@ class Writes:
     async def add_review(self, product_id: int, draft: ReviewDraft, now: datetime) -> Review:
         row = ReviewRow(product_id=product_id, created_at=now, **draft.model_dump())
         self._session.add(row)
-        await self._flush()
+        try:
+            await self._session.flush()
+        except IntegrityError as error:
+            raise NotFound(f"There is no product {product_id} any more.") from error
         return Review.model_validate(row, from_attributes=True)
 
     async def _flush(self) -> None:
@@ -253,6 +281,18 @@ def _starts_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]
     # Surrogates are no characters and cannot be sent.
     successor = stem[:-1] + chr(0xE000 if following == 0xD800 else following)
     return and_(column >= prefix, column < successor)
+
+
+def _total(column: ColumnElement[int]) -> ColumnElement[int]:
+    """As an integer: some databases make a decimal number of it."""
+    return as_type(func.coalesce(func.sum(column), 0), BigInteger)
+
+
+def _rows(drafts: Sequence[ProductDraft], now: datetime) -> list[dict[str, Any]]:
+    return [
+        {**draft.model_dump(), "version": 1, "created_at": now, "updated_at": now}
+        for draft in drafts
+    ]
 
 
 def _everything() -> Select[Any]:

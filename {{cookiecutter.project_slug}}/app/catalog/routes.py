@@ -31,6 +31,7 @@ async def _catalog(request: Request) -> Catalog:
     return catalog
 
 
+Drafts = Annotated[list[ProductDraft], Body(min_length=1, max_length=MAX_BULK)]
 CatalogDependency = Annotated[Catalog, Depends(_catalog)]
 ProductId = Annotated[int, Path(ge=1, le=MAX_ID)]
 ReviewId = Annotated[int, Path(ge=1, le=MAX_ID)]
@@ -60,12 +61,15 @@ async def create_product(
 
 
 @router.post("/bulk", status_code=201)
-async def create_products(
-    catalog: CatalogDependency,
-    drafts: Annotated[list[ProductDraft], Body(min_length=1, max_length=MAX_BULK)],
-) -> BulkResult:
-    """Add up to 1,000 products, all or none."""
+async def create_products(catalog: CatalogDependency, drafts: Drafts) -> BulkResult:
+    """Add up to 1,000 products, all or none; 409 when another has one of the skus."""
     return BulkResult(ids=await catalog.create_all(drafts))
+
+
+@router.put("/bulk")
+async def put_products(catalog: CatalogDependency, drafts: Drafts) -> BulkResult:
+    """Add up to 1,000 products or replace those that have their skus, all or none."""
+    return BulkResult(ids=await catalog.put_all(drafts))
 
 
 @router.get("/statistics")

@@ -31,9 +31,10 @@ from app.catalog.schemas import (
     ReviewPage,
     Statistics,
 )
-from app.errors import NotFound, Unavailable
+from app.errors import Conflict, NotFound, Unavailable
 from app.infra.http.etags import require_match
 from app.infra.http.pages import Cursors
+from app.infra.units import unit_of_work
 
 _EXPORT_BATCH_ROWS = 500
 _RECENT = timedelta(days=30)
@@ -118,6 +119,12 @@ class Writer(Protocol):
     async def add_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
         """Ids in the order of `drafts`."""
 
+    async def put_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
+        """Add `drafts`, or replace the products that have their skus; ids in the same order.
+
+        No sku stands there twice.
+        """
+
     async def change(self, product_id: int, changes: Mapping[str, Any], now: datetime) -> Product:
         """Apply `changes` to a product that exists and count its version up."""
 
@@ -128,7 +135,13 @@ class Writer(Protocol):
 
 
 class Store(Protocol):
-    """Where products are kept."""
+    """Where products are kept.
+
+    All of it may raise `TryAgain`, when somebody else was in the way.
+    """
+
+    async def load(self, product_id: int) -> Product | None:
+        """One product by itself, whose reading may be merged with that of others."""
 
     def reading(self) -> AbstractAsyncContextManager[Reader]: ...
 
@@ -148,11 +161,12 @@ class Catalog:
         self._cursors = cursors
         self._clock = clock
 
+    @unit_of_work
     async def get(self, product_id: int) -> Product:
         """Raises `NotFound`."""
-        async with self._store.reading() as reader:
-            return _found(await reader.product(product_id), product_id)
+        return _found(await self._store.load(product_id), product_id)
 
+    @unit_of_work
     async def page(self, query: ProductQuery) -> ProductPage:
         """One page of products; two statements with their reviews, however long it is.
 
@@ -174,15 +188,29 @@ class Catalog:
                 await _add_latest_reviews(reader, items)
         return ProductPage(items=items, next_cursor=next_cursor)
 
+    @unit_of_work
     async def create(self, draft: ProductDraft) -> Product:
         """Raises `Conflict` when another product has the sku."""
         async with self._store.writing() as writer:
             return await writer.add(draft, self._clock())
 
+    @unit_of_work
     async def create_all(self, drafts: Sequence[ProductDraft]) -> list[int]:
         """All of `drafts` or none; raises `Conflict` when another product has one of the skus."""
         async with self._store.writing() as writer:
             return await writer.add_all(drafts, self._clock())
+
+    @unit_of_work
+    async def put_all(self, drafts: Sequence[ProductDraft]) -> list[int]:
+        """Add each of `drafts`, or replace the product with its sku: all of them or none.
+
+        Raises:
+            Conflict: a sku stands there twice.
+        """
+        if len({draft.sku for draft in drafts}) < len(drafts):
+            raise Conflict("A sku stands in the list twice; send each product once.")
+        async with self._store.writing() as writer:
+            return await writer.put_all(drafts, self._clock())
 
     async def replace(self, product_id: int, draft: ProductDraft, if_match: str | None) -> Product:
         """Raises `NotFound`, `PreconditionFailed` and `Conflict`."""
@@ -194,6 +222,7 @@ class Catalog:
         """Raises `NotFound`, `PreconditionFailed` and `Conflict`."""
         return await self._change(product_id, changes.model_dump(exclude_unset=True), if_match)
 
+    @unit_of_work
     async def remove(self, product_id: int, if_match: str | None) -> None:
         """Raises `NotFound` and `PreconditionFailed`."""
         async with self._store.writing() as writer:
@@ -201,12 +230,14 @@ class Catalog:
             require_match(if_match, product.version)
             await writer.remove(product_id)
 
+    @unit_of_work
     async def add_review(self, product_id: int, draft: ReviewDraft) -> Review:
         """Raises `NotFound`."""
         async with self._store.writing() as writer:
             _found(await writer.product(product_id), product_id)
             return await writer.add_review(product_id, draft, self._clock())
 
+    @unit_of_work
     async def review(self, product_id: int, review_id: int) -> Review:
         """Raises `NotFound`."""
         async with self._store.reading() as reader:
@@ -215,6 +246,7 @@ class Catalog:
             raise NotFound(f"Product {product_id} has no review {review_id}.")
         return review
 
+    @unit_of_work
     async def reviews(self, product_id: int, query: PageQuery) -> ReviewPage:
         """Raises `NotFound`, and `BadRequest` for a cursor of another listing."""
         order = f"reviews of {product_id}"
@@ -229,6 +261,7 @@ class Catalog:
             next_cursor = self._cursors.encode(order, last_id, last_id)
         return ReviewPage(items=items[: query.limit], next_cursor=next_cursor)
 
+    @unit_of_work
     async def statistics(self) -> Statistics:
         """Figures of the whole catalogue, in one statement."""
         async with self._store.reading() as reader:
@@ -263,10 +296,12 @@ class Catalog:
                 await asyncio.sleep(pause_seconds)
         return await self._read_after(last_id)
 
+    @unit_of_work
     async def _read_after(self, last_id: int) -> list[Product]:
         async with self._store.reading() as reader:
             return await reader.products_after(last_id, _EXPORT_BATCH_ROWS)
 
+    @unit_of_work
     async def _change(
         self, product_id: int, changes: Mapping[str, Any], if_match: str | None
     ) -> Product:

@@ -8,6 +8,7 @@ it was written for.
 import json
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, BinaryIO, Literal, TextIO, cast
@@ -18,6 +19,8 @@ from pydantic_core import to_json
 from structlog.typing import EventDict, Processor
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+route: ContextVar[Callable[[], str] | None] = ContextVar("route", default=None)
+"""Names the route of the request that is served, once it is known."""
 
 
 class LogSettings(BaseModel, use_attribute_docstrings=True):
@@ -95,6 +98,12 @@ class _ToStructlog(logging.Handler):
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         details = {"exc_info": record.exc_info} if record.exc_info and record.exc_info[0] else {}
         structlog.get_logger().log(level, message, logger=name, **details)
+
+
+def place() -> dict[str, str]:
+    """The route that a line is written for, for lines that ask for it."""
+    name = route.get()
+    return {} if name is None else {"route": name()}
 
 
 def _add_request_id(_logger: object, _method: str, event: EventDict) -> EventDict:

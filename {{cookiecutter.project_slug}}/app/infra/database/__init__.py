@@ -5,8 +5,18 @@
 `Base` and leave their revisions in a folder of their own.
 """
 
+from app.infra.database.dialect import Dialect
 from app.infra.database.engine import Database
 from app.infra.database.settings import DatabaseSettings
-from app.infra.database.tables import Base, Hundredths, Identity, UtcDateTime
+from app.infra.database.tables import Base, CodePoints, Hundredths, Identity, UtcDateTime
 
-__all__ = ["Base", "Database", "DatabaseSettings", "Hundredths", "Identity", "UtcDateTime"]
+__all__ = [
+    "Base",
+    "CodePoints",
+    "Database",
+    "DatabaseSettings",
+    "Dialect",
+    "Hundredths",
+    "Identity",
+    "UtcDateTime",
+]

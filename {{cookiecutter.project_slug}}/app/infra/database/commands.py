@@ -1,6 +1,7 @@
 """`python -m app migrate` and `python -m app revision`."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -11,15 +12,30 @@ if TYPE_CHECKING:
     from app.infra.database.migrations import Migrations
 
 OpenMigrations = Callable[[], AbstractAsyncContextManager["Migrations"]]
+DescribeMigrations = Callable[[], "Migrations"]
 
 
-def add_to(group: click.Group, open_migrations: OpenMigrations) -> None:
-    """Add the commands of this room; `open_migrations` reads the settings when one is run."""
+def add_to(
+    group: click.Group, open_migrations: OpenMigrations, describe_migrations: DescribeMigrations
+) -> None:
+    """Add the commands of this room; both functions read the settings when one is run.
+
+    `describe_migrations` connects to nothing.
+    """
 
     @group.command()
     @click.option("--undo", metavar="SLICE", help="Instead, drop the tables of SLICE.")
-    def migrate(undo: str | None) -> None:
-        """Bring the database to the newest revision of every slice."""
+    @click.option("--sql", is_flag=True, help="Instead, print the SQL for an empty database.")
+    def migrate(undo: str | None, sql: bool) -> None:
+        """Bring the database to the newest revision of every slice.
+
+        Several processes may do so at once: one waits for the other.
+        """
+        if sql:
+            if undo is not None:
+                raise click.UsageError("--sql prints the way up only; leave --undo out.")
+            describe_migrations().write_sql(sys.stdout)
+            return
 
         async def run() -> None:
             async with open_migrations() as migrations:

@@ -1,14 +1,12 @@
 """The engine, and the two ways to use it."""
 
 import asyncio
-import sqlite3
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Never, TypeVar
 
 import structlog
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as AcquireTimeout
 from sqlalchemy.ext.asyncio import (
@@ -19,29 +17,55 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.errors import BadRequest, StartupError, Unavailable
-from app.infra import timing
-from app.infra.database import sqlite
+from app.errors import BadRequest, StartupError, TimedOut, TryAgain, Unavailable
+from app.infra.database.batcher import Batcher
+from app.infra.database.dialect import Dialect, Failure
 from app.infra.database.settings import DatabaseSettings
+from app.infra.database.statements import StatementWatch
 
 logger = structlog.get_logger()
+
+_OPEN_TIMEOUT_SECONDS = 10.0
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 class Database:
     """One pool of connections, opened once per process."""
 
-    name = "database"
-
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        dialect: Dialect,
+        *,
+        workers: int = 1,
+        name: str = "database",
+        on_gone: Callable[[], None] = lambda: None,
+    ) -> None:
         """Prepare the engine; nothing connects before `open`.
 
+        The connections that `settings` allow are shared by `workers` processes. `on_gone` is called
+        whenever the database turns out not to answer.
+
         Raises:
-            StartupError: the URL is not one.
+            StartupError: the URL is not one, or the pools of all workers are too large together.
         """
-        self._engine = _create_engine(settings)
-        self._readers = self._engine.execution_options(**{sqlite.READING: True})
+        self.name = name
+        self.dialect = dialect
+        self._settings = settings
+        self.statements = StatementWatch(settings.slow_statement_seconds)
+        try:
+            size, overflow = settings.pool_bounds(workers)
+        except ValueError as error:
+            raise StartupError(str(error)) from None
+        self._engine = self._create_engine(size, overflow, pre_ping=settings.pool_pre_ping)
+        # However busy the pool is, health asks the database and not the pool.
+        self._health = self._create_engine(1, 0, pre_ping=True)
+        self._readers = self._engine.execution_options(**dialect.reading_options)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._turns = sqlite.Turns(settings.acquire_timeout_seconds)
+        self._on_gone = on_gone
+        self._batchers: list[Batcher[Any, Any]] = []
 
     async def open(self) -> None:
         """Connect once.
@@ -50,25 +74,27 @@ class Database:
             StartupError: the database does not answer.
         """
         try:
-            await asyncio.to_thread(sqlite.probe, self._engine.url)
-            await self.check()
-        except (DBAPIError, sqlite3.Error) as error:
-            await self._engine.dispose()
-            cause = error.orig if isinstance(error, DBAPIError) else error
+            # A server that hangs accepts the connection, and then says nothing.
+            async with asyncio.timeout(_OPEN_TIMEOUT_SECONDS):
+                await self.dialect.probe(self._engine.url)
+                await self.check()
+        except Exception as error:
+            await self.close()
             raise StartupError(
-                f"The database at {self._engine.url.render_as_string()} cannot be opened"
-                f" ({cause}); start it or correct APP_DATABASE__URL."
+                f"The database at {_without_password(self._engine.url)} cannot be opened"
+                f" ({_cause(error)}); start it or correct APP_DATABASE__URL."
             ) from error
 
     async def close(self) -> None:
         """Close every connection."""
+        for batcher in self._batchers:
+            await batcher.close()
         await self._engine.dispose()
+        await self._health.dispose()
 
     async def check(self) -> None:
         """Raise unless the database answers, from where it is."""
-        await asyncio.to_thread(sqlite.require_file, self._engine.url)
-        async with self._readers.connect() as connection:
-            await connection.execute(sqlite.ANY_TABLE)
+        await self.dialect.check(self._health)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -80,70 +106,154 @@ class Database:
         """A connection for statements that only read, outside of any transaction.
 
         Raises:
+            TryAgain: the connection was dead, or a migration changed what the statement asks for.
             Unavailable: the database is gone or busy, or no connection became free in time.
+            TimedOut: the database gave a statement up.
         """
-        with _translated():
-            async with self._readers.connect() as connection:
-                yield connection
+        async with self._unit(), self._readers.connect() as connection:
+            yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """A unit of work: committed when the block ends, rolled back on any error.
 
         Raises:
+            TryAgain: another unit of work was in the way, or the connection was dead.
             Unavailable: the database is gone or busy, or no connection became free in time.
+            TimedOut: the database gave a statement up.
         """
-        with _translated():
-            async with self._turns.next(), self._sessions.begin() as session:
-                yield session
+        async with self._unit() as unit, self.dialect.turn(), self._sessions() as session:
+            yield session
+            unit.commits = True
+            await session.commit()
 
+    def merged(
+        self,
+        one: Callable[[Key], Awaitable[Value | None]],
+        many: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]],
+    ) -> Callable[[Key], Awaitable[Value | None]]:
+        """A function that loads by key: concurrent calls share one of `many`, if settings say so.
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what a restart or a quieter moment would cure into 503, and what none would into 400."""
-    try:
-        yield
-    except (AcquireTimeout, sqlite.TurnTimeout) as error:
-        logger.warning("every database connection is busy", cause=type(error).__name__)
-        raise Unavailable("Every database connection is busy; try again shortly.") from error
-    except DBAPIError as error:
-        if not sqlite.is_passing(error):
-            raise
-        # Without the statement, whose parameters are nobody's business.
-        logger.warning("database does not answer", cause=str(error.orig))
-        raise Unavailable("The database does not answer; try again shortly.") from error
-    except OverflowError as error:
-        raise BadRequest("A number of the request is too large to be stored.") from error
-
-
-def _create_engine(settings: DatabaseSettings) -> AsyncEngine:
-    try:
-        engine = create_async_engine(
-            settings.url,
-            pool_size=settings.pool_size,
-            max_overflow=settings.pool_overflow,
-            pool_timeout=settings.acquire_timeout_seconds,
-            pool_recycle=settings.pool_recycle_seconds,
+        Otherwise it is `one`; `many` returns what it finds.
+        """
+        if not self._settings.batch_window_seconds:
+            return one
+        batcher = Batcher(
+            many,
+            window_seconds=self._settings.batch_window_seconds,
+            maximum=self._settings.batch_maximum,
         )
-    except (ArgumentError, InvalidRequestError, ImportError, TypeError, ValueError):
-        raise StartupError(
-            "APP_DATABASE__URL is no URL that this service can use;"
-            " write it like sqlite+aiosqlite:///data.db."
-        ) from None
-    sqlite.set_up(engine.sync_engine, busy_timeout_seconds=settings.busy_timeout_seconds)
-    _time_statements(engine.sync_engine)
-    return engine
+        self._batchers.append(batcher)
+
+        async def load(key: Key) -> Value | None:
+            return await (one(key) if self._reads_alone() else batcher.get(key))
+
+        return load
+
+    def _reads_alone(self) -> bool:
+        """Whether what is read now must not be read by somebody else."""
+        return False
+
+    @asynccontextmanager
+    async def _unit(self) -> AsyncIterator["_Unit"]:
+        """Bound what is inside in time, and say what its errors mean."""
+        unit = _Unit()
+        timer = asyncio.timeout(self._settings.unit_timeout_seconds)
+        try:
+            async with timer:
+                yield unit
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            self._on_gone()
+            logger.warning("database does not answer", cause="unit of work timed out")
+            raise Unavailable("The database does not answer; try again shortly.") from error
+        except AcquireTimeout as error:
+            logger.warning("every database connection is busy", cause=type(error).__name__)
+            raise Unavailable("Every database connection is busy; try again shortly.") from error
+        except DBAPIError as error:
+            self._explain(error, unit)
+        except OverflowError as error:
+            raise BadRequest("A number of the request is too large to be stored.") from error
+
+    def _explain(self, error: DBAPIError, unit: "_Unit") -> Never:
+        """Raise what `error` means to a client: its parameters are nobody's business."""
+        refused = getattr(error.orig, "while_connecting", False)
+        failure = Failure.GONE if refused else self.dialect.failure(error)
+        if failure is None:
+            raise error
+        if failure is Failure.UNFIT:
+            raise BadRequest("A value of the request is too large to be stored.") from error
+        logger.warning(failure.value, cause=_cause(error))
+        if failure is Failure.LATE:
+            raise TimedOut("The database took too long; ask for less, or try again.") from error
+        if failure is Failure.COLLISION:
+            raise TryAgain("Somebody else wrote at the same moment; try again.") from error
+        if not self.dialect.is_stale_plan(error.orig or error):
+            self._on_gone()
+        if error.connection_invalidated and not unit.commits:
+            # Nothing was kept, and the next connection is a new one.
+            raise TryAgain("The database does not answer; try again shortly.") from error
+        raise Unavailable("The database does not answer; try again shortly.") from error
+
+    def _create_engine(self, size: int, overflow: int, *, pre_ping: bool) -> AsyncEngine:
+        settings = self._settings
+        try:
+            engine = create_async_engine(
+                settings.url,
+                pool_size=size,
+                max_overflow=overflow,
+                pool_timeout=settings.acquire_timeout_seconds,
+                pool_recycle=settings.pool_recycle_seconds,
+                pool_pre_ping=pre_ping,
+                **self.dialect.engine_options(),
+            )
+        except (ArgumentError, InvalidRequestError, ImportError, TypeError, ValueError):
+            raise StartupError(
+                "APP_DATABASE__URL is no URL that this service can use;"
+                f" write it like {self.dialect.example_url}."
+            ) from None
+        except OSError as error:
+            raise StartupError(f"APP_DATABASE__TLS_CA_FILE cannot be read: {error}.") from None
+        self._listen(engine)
+        return engine
+
+    def _listen(self, engine: AsyncEngine) -> None:
+        self.dialect.set_up(engine.sync_engine)
+        self.statements.listen(engine.sync_engine)
+
+        @event.listens_for(engine.sync_engine, "do_connect")
+        def connect(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+            dbapi = dialect.loaded_dbapi
+            try:
+                return dialect.connect(*arguments, **options)
+            except dbapi.Error as error:
+                error.while_connecting = True
+                raise
+            except OSError as error:
+                # Not every driver makes an error of its own of it.
+                failure = dbapi.OperationalError(_cause(error))
+                failure.while_connecting = True
+                raise failure from error
+
+        @event.listens_for(engine.sync_engine, "handle_error")
+        def forget_stale_plans(context: Any) -> None:
+            # All connections have them, and a new connection has none.
+            if self.dialect.is_stale_plan(context.original_exception):
+                context.is_disconnect = True
 
 
-def _time_statements(engine: Engine) -> None:
-    """Count the time of statements towards the request that runs them."""
+class _Unit:
+    commits = False
+    """Whether the commit was sent: from there on nobody knows what became of it."""
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def start(_connection: Any, _cursor: Any, *rest: Any) -> None:
-        context = rest[2]
-        context.started = time.perf_counter()
 
-    @event.listens_for(engine, "after_cursor_execute")
-    def stop(_connection: Any, _cursor: Any, *rest: Any) -> None:
-        context = rest[2]
-        timing.add("database", time.perf_counter() - context.started)
+def _without_password(url: URL) -> str:
+    # Some drivers take it among the parameters too.
+    return url.difference_update_query(["password", "passwd"]).render_as_string()
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return " ".join(str(cause).split()) or type(cause).__name__

@@ -8,7 +8,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from alembic import command
@@ -38,6 +38,12 @@ class Migrations:
     async def upgrade(self) -> None:
         """Bring the schema to the newest revision of every slice; with no revision, do nothing."""
         await self._run(lambda connection: command.upgrade(self._config(connection), "heads"))
+
+    def write_sql(self, output: TextIO) -> None:
+        """Write what `upgrade` would send to an empty database, without connecting to one."""
+        config = self._config()
+        config.output_buffer = output
+        command.upgrade(config, "heads", sql=True)
 
     async def undo(self, slice_name: str) -> None:
         """Take back every revision of a slice, and with them its tables and what is in them.
@@ -104,13 +110,15 @@ class Migrations:
             )
         return self._folders[slice_name]
 
-    def _config(self, connection: Connection) -> Config:
+    def _config(self, connection: Connection | None = None) -> Config:
         config = Config(
             cmd_opts=Namespace(quiet=True),
             attributes={
                 "connection": connection,
+                "dialect_name": self._database.dialect.ddl_dialect(self._database.engine),
                 "metadata": self._metadata,
-                "on_version_apply": _log_step,
+                "on_version_apply": [_log_step, *self._step_callbacks()],
+                "render_as_batch": self._database.dialect.alters_by_copying,
             },
         )
         folders = [str(folder) for folder in self._folders.values()]
@@ -131,15 +139,31 @@ class Migrations:
             config.set_section_option("post_write_hooks", name, value)
         return config
 
+    def _step_callbacks(self) -> list[Callable[..., None]]:
+        return [] if self._database.dialect.transactional_ddl else [_commit_step]
+
     async def _run(self, work: Callable[[Connection], Any]) -> Any:
-        """Run `work` in one transaction.
+        """Run `work` while no other process migrates; in one transaction, where tables know it.
 
         Raises:
             StartupError: the database has a revision that no slice has.
         """
+
+        def locked(connection: Connection) -> Any:
+            unlock = self._database.dialect.lock_migrations(connection)
+            try:
+                result = work(connection)
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+            finally:
+                unlock()
+            return result
+
         try:
-            async with self._database.engine.begin() as connection:
-                return await connection.run_sync(work)
+            async with self._database.engine.connect() as connection:
+                return await connection.run_sync(locked)
         except DBAPIError as error:
             raise StartupError(
                 f"The database cannot be changed ({error.orig}); see what else uses it, or what the"
@@ -161,6 +185,12 @@ def _drop_what_changes_nothing(
 
 def _is_empty(script: MigrationScript) -> bool:
     return script.upgrade_ops is None or script.upgrade_ops.is_empty()
+
+
+def _commit_step(*, ctx: MigrationContext, **_rest: object) -> None:
+    """The tables of this step are there, whatever becomes of the next."""
+    if ctx.connection is not None:
+        ctx.connection.commit()
 
 
 def _log_step(*, step: MigrationInfo, **_rest: object) -> None:

@@ -2,29 +2,119 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from sqlalchemy import URL, Connection, Engine, event, text
+from pydantic import Field
+from sqlalchemy import URL, Connection, Engine, Insert, Table, event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.compiler import compiles
 
-READING = "sqlite_reading"
-"""Execution option of connections that only read: they begin no transaction."""
+from app.errors import Unavailable
+from app.infra.database.dialect import Dialect, Failure
+from app.infra.database.settings import DatabaseSettings
+from app.infra.database.tables import Identity
 
-
+_READING = "reading"
 # Busy, locked, read-only, I/O error, full, cannot open: https://www.sqlite.org/rescode.html
-_PASSING = {5, 6, 8, 10, 13, 14}
+_GONE = {5, 6, 8, 10, 13, 14}
+# Reads the file, where `SELECT 1` would not.
+_ANY_TABLE = "SELECT name FROM sqlite_master LIMIT 1"
 
 
-def is_passing(error: DBAPIError) -> bool:
-    """Whether the same statement may succeed later, unlike one that names a table wrongly."""
-    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _PASSING
+class SqliteSettings(DatabaseSettings):
+    pool_size: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """Connections that each process keeps open."""
+
+    pool_overflow: Annotated[int, Field(ge=0, le=1_000)] = 10
+    """Connections that a process opens beyond `pool_size` while it is busy."""
+
+    busy_timeout_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
+    """Seconds that SQLite waits for another writer before the request is answered with 503."""
+
+    def pool_bounds(self, workers: int) -> tuple[int, int]:  # noqa: ARG002
+        return self.pool_size, self.pool_overflow
 
 
-class TurnTimeout(Exception):
-    """The writers before this one took too long."""
+class Sqlite(Dialect):
+    """SQLite through aiosqlite."""
+
+    example_url = "sqlite+aiosqlite:///data.db"
+    alters_by_copying = True
+    reading_options = {_READING: True}  # noqa: RUF012
+
+    def __init__(self, settings: SqliteSettings) -> None:
+        self._settings = settings
+        self._turns = Turns(settings.acquire_timeout_seconds)
+
+    def engine_options(self) -> dict[str, Any]:
+        return {}
+
+    def set_up(self, engine: Engine) -> None:
+        """Write-ahead logging, foreign keys, and transactions that begin when they are told to.
+
+        A transaction that reads before it writes cannot wait for another writer, however long the
+        busy time-out: SQLite fails it at once, since its view is out of date. So every unit of work
+        that may write takes the write lock as it begins (https://www.sqlite.org/isolation.html).
+        """
+        pragmas = (
+            "PRAGMA journal_mode = WAL",
+            # With a write-ahead log, this loses nothing when the process dies; a power cut may take
+            # the last transactions, and never harms the file.
+            "PRAGMA synchronous = NORMAL",
+            "PRAGMA foreign_keys = ON",
+            f"PRAGMA busy_timeout = {round(self._settings.busy_timeout_seconds * 1e3)}",
+        )
+
+        @event.listens_for(engine, "connect")
+        def prepare(connection: Any, _record: Any) -> None:
+            # The driver's own implicit BEGIN knows nothing of IMMEDIATE.
+            connection.isolation_level = None
+            cursor = connection.cursor()
+            for pragma in pragmas:
+                cursor.execute(pragma)
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            if not connection.get_execution_options().get(_READING):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def failure(self, error: DBAPIError) -> Failure | None:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _GONE:
+            return Failure.GONE
+        return None
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        return self._turns.next()
+
+    async def probe(self, url: URL) -> None:
+        # A connection of aiosqlite that cannot be opened leaves a thread behind, which prints a
+        # traceback when the event loop ends before it does.
+        if path := _path(url):
+            await asyncio.to_thread(lambda: sqlite3.connect(path).close())
+
+    async def check(self, engine: AsyncEngine) -> None:
+        if path := _path(engine.url):
+            # Connections would go on with what was the file.
+            await asyncio.to_thread(path.stat)
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(_ANY_TABLE)
+
+    def lock_migrations(self, connection: Connection) -> Callable[[], None]:
+        connection.begin()  # takes the one lock that there is
+        return lambda: None
+
+    def upsert(self, table: Table, key: str, changes: Sequence[str]) -> Insert:
+        statement = insert(table)
+        values: dict[str, Any] = {name: statement.excluded[name] for name in changes}
+        if "version" in table.c:
+            values["version"] = table.c.version + 1
+        return statement.on_conflict_do_update(index_elements=[key], set_=values)
 
 
 class Turns:
@@ -43,65 +133,32 @@ class Turns:
         """Wait for a turn and hold it.
 
         Raises:
-            TurnTimeout: it did not come in time.
+            Unavailable: it did not come in time.
         """
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._lock.acquire()
         except TimeoutError as error:
-            raise TurnTimeout from error
+            raise Unavailable("The database is busy writing; try again shortly.") from error
         try:
             yield
         finally:
             self._lock.release()
 
 
-# Reads the file, where `SELECT 1` would not.
-ANY_TABLE = text("SELECT name FROM sqlite_master LIMIT 1")
+def _path(url: URL) -> Path | None:
+    """The file; None for a database in memory, or one that is named in SQLite's own way."""
+    named = url.database and url.database != ":memory:" and not url.query
+    return Path(str(url.database)) if named else None
 
 
-def require_file(url: URL) -> None:
-    """Raise `FileNotFoundError` when the file is gone: connections would go on with what was it."""
-    if url.database and not url.query:
-        Path(url.database).stat()
+@compiles(Identity, "sqlite")
+def _numbered(_column_type: Identity, _compiler: Any, **_options: Any) -> str:
+    """SQLite numbers rows by itself only under the very word INTEGER."""
+    return "INTEGER"
 
 
-def probe(url: URL) -> None:
-    """Open the file once, on a thread of its caller's; raises `sqlite3.Error`.
-
-    A connection of aiosqlite that cannot be opened leaves a thread behind, which prints a traceback
-    when the event loop ends before it does.
-    """
-    if url.database and not url.query:
-        sqlite3.connect(url.database).close()
-
-
-def set_up(engine: Engine, *, busy_timeout_seconds: float) -> None:
-    """Write-ahead logging, foreign keys, and transactions that begin when they are told to.
-
-    A transaction that reads before it writes cannot wait for another writer, however long the busy
-    time-out: SQLite fails it at once, since its view is out of date. So every unit of work that may
-    write takes the write lock as it begins (https://www.sqlite.org/isolation.html).
-    """
-    pragmas = (
-        "PRAGMA journal_mode = WAL",
-        # With a write-ahead log, this loses nothing when the process dies; a power cut may take the
-        # last transactions, and never harms the file.
-        "PRAGMA synchronous = NORMAL",
-        "PRAGMA foreign_keys = ON",
-        f"PRAGMA busy_timeout = {round(busy_timeout_seconds * 1e3)}",
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        # The driver's own implicit BEGIN knows nothing of IMMEDIATE.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if not connection.get_execution_options().get(READING):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+@event.listens_for(Table, "before_create")
+def _number_once(table: Table, _connection: Any, **_options: Any) -> None:
+    """SQLite would give the id of a deleted row to the next one, and with it its ETag."""
+    table.dialect_options["sqlite"]["autoincrement"] = True

@@ -4,12 +4,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, Table
+from sqlalchemy import BigInteger, DateTime, Dialect, MetaData, String
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
-
-# SQLite numbers rows by itself only under the very word INTEGER.
-Identity = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Base(DeclarativeBase):
@@ -26,11 +23,13 @@ class Base(DeclarativeBase):
         }
     )
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        # SQLite would give the id of a deleted row to the next one, and with it its ETag.
-        if isinstance(table := cls.__dict__.get("__table__"), Table):
-            table.dialect_options["sqlite"]["autoincrement"] = True
+
+class Identity(BigInteger):
+    """The number of a row, given by the database and to no other row again."""
+
+
+class CodePoints(String):
+    """Text that is sorted and compared by code point, as Python does, and not by a language."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -47,7 +46,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.replace(tzinfo=UTC)
+        if value is None:
+            return None
+        # Some databases keep no zone, and then it is UTC that was written.
+        aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
 
 
 class Hundredths(TypeDecorator[Decimal]):

@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -66,6 +67,7 @@ class RequestMiddleware:
         started = time.perf_counter()
         request_id = self._request_id(scope["headers"])
         logs.request_id.set(request_id)
+        logs.route.set(partial(route_template, scope))
         scope.setdefault("state", {})["request_id"] = request_id
         parts: dict[str, float] = {}
         timing.parts.set(parts)

@@ -1,28 +1,14 @@
 """Settings of the HTTP side."""
 
-import json
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, Field
-from pydantic_settings import NoDecode
+from pydantic import BaseModel, Field
+
+from app.infra.lists import JSON, Texts
 
 TRUST_NONE = "none"
-
-
-def _decoded(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError('write a list as JSON, as in ["a", "b"]') from None
-
-
-# Decoded here, since pydantic-settings would not say which of the variables is malformed.
-_JSON = (NoDecode, BeforeValidator(_decoded))
-Texts = Annotated[list[str], *_JSON]
 # Names, or wildcards for all names below one.
-Hosts = Annotated[list[Annotated[str, Field(pattern=r"^(\*|(\*\.)?[^*/]+)$")]], *_JSON]
+Hosts = Annotated[list[Annotated[str, Field(pattern=r"^(\*|(\*\.)?[^*/]+)$")]], *JSON]
 
 
 class HttpSettings(BaseModel, use_attribute_docstrings=True):

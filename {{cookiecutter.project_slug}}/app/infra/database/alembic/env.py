@@ -5,21 +5,30 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy.types import TypeDecorator
 
-
-def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """Write the service's column types as what they are in the database, to outlive them."""
-    if kind == "type" and isinstance(item, TypeDecorator):
-        return f"sa.{item.impl_instance!r}"
-    return False
+from app.infra.database import tables
 
 
+def render_item(kind: str, item: Any, autogenerate: Any) -> str | Literal[False]:
+    """Write the service's own column types by name, and a slice's as what they are kept as."""
+    if kind != "type":
+        return False
+    if type(item).__module__ == tables.__name__:
+        autogenerate.imports.add("from app.infra import database")
+        name = type(item).__name__
+        return f"database.{name}()" if isinstance(item, TypeDecorator) else f"database.{item!r}"
+    return f"sa.{item.impl_instance!r}" if isinstance(item, TypeDecorator) else False
+
+
+given = context.config.attributes
+offline = context.is_offline_mode()
 context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=context.config.attributes["metadata"],
-    on_version_apply=context.config.attributes["on_version_apply"],
+    connection=given["connection"],
+    dialect_name=given["dialect_name"],
+    literal_binds=offline,
+    target_metadata=given["metadata"],
+    on_version_apply=None if offline else given["on_version_apply"],
     render_item=render_item,
-    # SQLite alters a table by copying it.
-    render_as_batch=True,
+    render_as_batch=given["render_as_batch"],
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,40 @@
+"""PostgreSQL through asyncpg."""
+
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+
+from app.infra.database.postgresql import Postgresql
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # its name
+        """Not wait, unless told how long, until the server has closed it too: that may hang."""
+        if timeout is None:
+            self.terminate()
+        else:
+            await super().close(timeout=timeout)
+
+
+class Asyncpg(Postgresql):
+    example_url = "postgresql+asyncpg://user:password@host/database"
+
+    def is_stale_plan(self, error: BaseException) -> bool:
+        return isinstance(error.__cause__, asyncpg.InvalidCachedStatementError)
+
+    def engine_options(self) -> dict[str, Any]:
+        settings = self._settings
+        arguments: dict[str, Any] = {
+            "connection_class": _Connection,
+            "timeout": settings.connect_timeout_seconds,
+            "ssl": settings.ssl_context() or False,
+            "server_settings": {
+                "application_name": settings.application_name,
+                **self.session_settings(),
+            },
+        }
+        if settings.transaction_pooling:
+            # Each statement is parsed again, without a name, together with its execution: whichever
+            # connection of the proxy's it meets, and whatever became of its tables.
+            arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        return {"connect_args": arguments}

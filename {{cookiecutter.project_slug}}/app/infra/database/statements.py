@@ -1,0 +1,58 @@
+"""What statements cost: their share of a request's time, and those that are slow."""
+
+import time
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine, event
+
+from app.infra import logs, timing
+
+logger = structlog.get_logger()
+
+_LOGGED_CHARACTERS = 2_000
+
+
+class StatementWatch:
+    """Listens to the statements of engines."""
+
+    total = 0
+    """Number of statements so far, for monitoring to read."""
+
+    slow = 0
+    """Number of those that took longer than the threshold."""
+
+    def __init__(self, slow_seconds: float) -> None:
+        self._slow_seconds = slow_seconds
+
+    def listen(self, engine: Engine) -> None:
+        """Count the time of each statement towards the request that runs it; log the slow ones."""
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def start(_connection: Any, _cursor: Any, *rest: Any) -> None:
+            context = rest[2]
+            context.started = time.perf_counter()
+
+        @event.listens_for(engine, "after_cursor_execute")
+        def stop(_connection: Any, _cursor: Any, *rest: Any) -> None:
+            statement, context = rest[0], rest[2]
+            self._count(statement, time.perf_counter() - context.started)
+
+        @event.listens_for(engine, "handle_error")
+        def fail(error: Any) -> None:
+            # One that the database gave up was slow as well.
+            if (started := getattr(error.execution_context, "started", None)) is not None:
+                self._count(error.statement, time.perf_counter() - started)
+
+    def _count(self, statement: str, seconds: float) -> None:
+        timing.add("database", seconds)
+        self.total += 1
+        if seconds > self._slow_seconds:
+            self.slow += 1
+            logger.warning(
+                "slow statement",
+                # With placeholders, whose values are nobody's business.
+                statement=" ".join(statement.split())[:_LOGGED_CHARACTERS],
+                duration_ms=round(seconds * 1e3, 2),
+                **logs.place(),
+            )
