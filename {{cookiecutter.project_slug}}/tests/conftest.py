@@ -4,11 +4,15 @@
 import asyncio
 # {% endif %}
 import os
-# {% if cookiecutter.database_driver != "none" %}
+# {% if cookiecutter.database_driver == "aiosqlite" %}
 import shutil
 # {% endif %}
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
 from collections.abc import AsyncIterator
-# {% if cookiecutter.database_driver != "none" %}
+# {% else %}
+from collections.abc import AsyncIterator, Iterator
+# {% endif %}
+# {% if cookiecutter.database_driver == "aiosqlite" %}
 from pathlib import Path
 # {% endif %}
 
@@ -19,15 +23,32 @@ from httpx2 import AsyncClient
 
 # {% if cookiecutter.database_driver != "none" %}
 from app import bootstrap
-from app.infra.database import DatabaseSettings
 # {% endif %}
 from app.main import create_app
 from app.settings import PREFIX, Settings
+# {% if cookiecutter.database_driver != "none" %}
+from tests.databases import with_database
+# {% endif %}
+# {% if cookiecutter.database_driver == "asyncmy" %}
+from tests.mysql import SLEEP, PrivateServer, Server, ServerMissing, find, missing_binaries
+# {% elif cookiecutter.database_driver in ["asyncpg", "psycopg"] %}
+from tests.postgresql import SLEEP, PrivateServer, Server, ServerMissing, find, missing_binaries
+# {% endif %}
 from tests.serving import running
 
 # A busy machine takes its time, which is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-services",
+        action="store_true",
+        help="fail, instead of skipping, the tests whose server does not answer",
+    )
+# {% endif %}
 
 
 @pytest.fixture
@@ -42,15 +63,21 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
-# {% if cookiecutter.database_driver != "none" %}
+# {% if cookiecutter.database_driver == "aiosqlite" %}
 
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with every revision, for the tests to copy."""
     path = tmp_path_factory.mktemp("database") / "migrated.db"
-    asyncio.run(bootstrap.prepare(Settings(database=_settings_for(path))))
+    asyncio.run(bootstrap.prepare(with_database(Settings(), url=f"sqlite+aiosqlite:///{path}")))
     return path
+
+
+@pytest.fixture
+def new_database(tmp_path: Path) -> str:
+    """The URL of an empty database of the test's own."""
+    return f"sqlite+aiosqlite:///{tmp_path}/new.db"
 
 
 @pytest.fixture
@@ -58,14 +85,71 @@ def settings(migrated_file: Path, tmp_path: Path) -> Settings:
     """Settings with a database of the test's own, up to date and empty."""
     path = tmp_path / "test.db"
     shutil.copy(migrated_file, path)
-    return Settings(database=_settings_for(path))
-
-
-def _settings_for(path: Path) -> DatabaseSettings:
     # Time-outs that no busy machine runs into; tests that are about them set their own.
-    return DatabaseSettings(
-        url=f"sqlite+aiosqlite:///{path}", acquire_timeout_seconds=60, busy_timeout_seconds=60
-    )
+    patient = {"acquire_timeout_seconds": 60, "busy_timeout_seconds": 60}
+    return with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
+# {% elif cookiecutter.database_driver != "none" %}
+
+
+def skip_or_fail(config: pytest.Config, reason: str) -> None:
+    """Skip the test, but not where all services have to be there."""
+    if config.getoption("require_services"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def server(pytestconfig: pytest.Config) -> Server:
+    """The server in which the tests make databases of their own."""
+    try:
+        return find(Settings.model_fields["database"].default.url)
+    except ServerMissing as missing:
+        skip_or_fail(pytestconfig, str(missing))
+        raise
+
+
+@pytest.fixture
+def private_server(pytestconfig: pytest.Config) -> Iterator[PrivateServer]:
+    """A server of the test's own, started, which it may harm."""
+    if (reason := missing_binaries()) is not None:
+        skip_or_fail(pytestconfig, reason)
+    private = PrivateServer(Settings.model_fields["database"].default.url)
+    try:
+        private.start()
+        yield private
+    finally:
+        private.close()
+
+
+@pytest.fixture
+def sleep() -> str:
+    """A statement that takes a minute."""
+    return SLEEP
+
+
+@pytest.fixture
+def new_database(server: Server) -> Iterator[str]:
+    """The URL of an empty database of the test's own."""
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(server: Server) -> Iterator[str]:
+    """The URL of a database with every revision, which the tests of this process use in turn."""
+    url = server.create()
+    asyncio.run(bootstrap.prepare(with_database(Settings(), url=url)))
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def settings(server: Server, migrated_database: str) -> Settings:
+    """Settings with a database that is up to date and empty."""
+    server.empty(migrated_database)
+    # Time-outs that no busy machine runs into; tests that are about them set their own.
+    return with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
 # {% else %}
 
 
@@ -73,6 +157,29 @@ def _settings_for(path: Path) -> DatabaseSettings:
 def settings() -> Settings:
     """Settings as they are when nothing is set."""
     return Settings()
+# {% endif %}
+
+
+@pytest.fixture
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
+def elsewhere() -> None:
+    """What production must not leave as it is in development: nothing that is elsewhere."""
+# {% else %}
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What production must not leave as it is in development: where the database is."""
+    url: str = Settings.model_fields["database"].default.url
+    monkeypatch.setenv("APP_DATABASE__URL", url.replace("127.0.0.1", "database"))
+# {% endif %}
+
+
+@pytest.fixture
+# {% if cookiecutter.database_driver == "none" %}
+def startable() -> None:
+    """Whatever the service needs to start in a process of its own: nothing."""
+# {% else %}
+def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the service needs to start in a process of its own: a database."""
+    monkeypatch.setenv("APP_DATABASE__URL", new_database)
 # {% endif %}
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.settings import PREFIX
+
 ROOT = Path(__file__).parents[1]
 
 SERVING = """
@@ -43,11 +45,12 @@ def run(where: Path, *arguments: str, **settings: str) -> subprocess.CompletedPr
 def imported_by(program: str, where: Path) -> set[str]:
     """The packages that are loaded once `program` has run, in the folder `where`."""
     listing = "\nimport sys\nprint(*{name.partition('.')[0] for name in sys.modules})\n"
+    settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     ended = subprocess.run(
         [sys.executable, "-c", program + listing],
         cwd=where,
         # Nothing of the test run's own, whose tools would be imported along.
-        env={"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+        env={"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **settings},
         check=True,
         capture_output=True,
         text=True,

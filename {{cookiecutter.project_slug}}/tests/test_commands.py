@@ -117,6 +117,7 @@ def ask(port: int, head: bytes) -> bytes:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM, and no uvloop")
+@pytest.mark.usefixtures("startable")
 class TestServe:
     def test_answers_on_a_fast_loop(self, tmp_path: Path) -> None:
         """The server brings uvloop, the log says so; headers without end are refused."""

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.processes import SERVING, imported_by
 
 TOOLS = {"blockbuster", "coverage", "httpx2", "hypothesis", "mypy", "pytest", "ruff", "xdist"}
 OTHERS_AFFAIR = {"multiprocessing", "uvicorn", "watchfiles"}
 
 
+@pytest.mark.usefixtures("startable")
 class TestServing:
     def test_imports_neither_tools_nor_the_server(self, tmp_path: Path) -> None:
         """The application is started by a server, and knows none."""

@@ -144,6 +144,7 @@ class TestMisspelt:
         load_settings()
 
 
+@pytest.mark.usefixtures("elsewhere")
 class TestProduction:
     def test_takes_what_is_safe(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Hosts and secrets are named, and what else is unset is fit for production."""
@@ -194,6 +195,9 @@ class TestDescribe:
             ("redis://user:hunter2@host/0", "redis://user:***@host/0"),
             ("redis://:hunter2@host", "redis://:***@host"),
             ("db+driver://u:hunter2@a:1,u:hunter2@b:2/x", "db+driver://u:***@b:2/x"),
+            ("db://u@tenant:hunter2@host/x", "db://u@tenant:***@host/x"),
+            ("u:hunter2@host/x", "u:***@host/x"),
+            ("db://host/x?user=u&password=hunter2&a=b", "db://host/x?user=u&password=***&a=b"),
             ("https://host/path?a=b:c@d", "https://host/path?a=b:c@d"),
             ("https://host:8000/path", "https://host:8000/path"),
             ("file:///file.txt", "file:///file.txt"),

@@ -20,7 +20,7 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("Windows has no SIGTERM", allow_module_level=True)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("startable")]
 
 T = TypeVar("T")
 

@@ -11,6 +11,16 @@ from app import bootstrap
 from app.catalog.memory import MemoryStore
 from app.main import create_app
 from app.settings import Settings
+# {% if cookiecutter.database_driver != "none" %}
+from tests.databases import Explain
+# {% endif %}
+# {% if cookiecutter.database_driver == "aiosqlite" %}
+from tests.sqlite import explain as explain_statement
+# {% elif cookiecutter.database_driver == "asyncmy" %}
+from tests.mysql import explain as explain_statement
+# {% elif cookiecutter.database_driver != "none" %}
+from tests.postgresql import explain as explain_statement
+# {% endif %}
 
 
 @asynccontextmanager
@@ -33,3 +43,11 @@ def app(settings: Settings, store: str) -> FastAPI:
     """The service, with the catalogue over `store`."""
     open_rooms = _memory_rooms if store == "memory" else bootstrap.open_rooms
     return create_app(settings, open_rooms=open_rooms)
+# {% if cookiecutter.database_driver != "none" %}
+
+
+@pytest.fixture
+def explain() -> Explain:
+    """How the database means to execute a statement."""
+    return explain_statement
+# {% endif %}

@@ -1,6 +1,7 @@
 """Many clients at once: none is lost, none is answered with an error of ours."""
 
 import asyncio
+import random
 from collections import Counter
 
 from httpx2 import AsyncClient
@@ -45,3 +46,20 @@ class TestManyAtOnce:
         body = draft()
         answers = await asyncio.gather(*(client.post("/v1/products", json=body) for _ in range(50)))
         assert Counter(each.status_code for each in answers) == {201: 1, 409: 49}
+
+    async def test_bulk_writes_of_the_same_products(self, client: AsyncClient) -> None:
+        """In whichever order each has them, they wait for one another and never in a circle."""
+        drafts = [draft() for _ in range(30)]
+        chance = random.Random(4711)  # noqa: S311  # nothing here is secret
+        bodies = [chance.sample(drafts, len(drafts)) for _ in range(30)]
+        answers = await asyncio.gather(
+            *(client.put("/v1/products/bulk", json=body) for body in bodies)
+        )
+        assert {answer.status_code for answer in answers} == {200}
+        ids = {
+            draft["sku"]: number
+            for draft, number in zip(bodies[0], answers[0].json()["ids"], strict=True)
+        }
+        for body, answer in zip(bodies, answers, strict=True):
+            assert answer.json()["ids"] == [ids[draft["sku"]] for draft in body]
+        assert (await client.get("/v1/products/statistics")).json()["products"] == 30

@@ -232,10 +232,41 @@ class TestBulk:
         assert problem(wrong, 422)["errors"][0]["pointer"] == "#/1/price"
         assert (await client.get("/v1/products")).json()["items"] == []
 
-    async def test_is_bounded(self, client: AsyncClient) -> None:
+    async def test_replaces_what_has_the_sku(self, client: AsyncClient) -> None:
+        """200 with the ids in order: new ones are added, others keep id, age and reviews."""
+        old = await create(client, price="1.00")
+        path = f"/v1/products/{old['id']}"
+        await client.post(f"{path}/reviews", json={"author": "A", "rating": 5})
+        drafts = [draft(), draft(sku=old["sku"], price="2.00"), draft()]
+        for version in (2, 3):
+            put = await client.put("/v1/products/bulk", json=drafts)
+            assert put.status_code == 200
+            ids = put.json()["ids"]
+            assert ids[1] == old["id"]
+            replaced = (await client.get(path)).json()
+            assert replaced["version"] == version
+        assert {name: replaced[name] for name in drafts[1]} == drafts[1]
+        assert replaced["created_at"] == old["created_at"]
+        assert replaced["updated_at"] > old["updated_at"]
+        assert len((await client.get(f"{path}/reviews")).json()["items"]) == 1
+        listed = (await client.get("/v1/products", params={"ids": ids})).json()["items"]
+        assert [item["sku"] for item in listed] == [body["sku"] for body in drafts]
+
+    async def test_replaces_all_or_none(self, client: AsyncClient) -> None:
+        """409 for a sku that stands there twice, 422 for a field that is wrong."""
+        old = await create(client)
+        twice = draft()
+        changed = draft(sku=old["sku"])
+        problem(await client.put("/v1/products/bulk", json=[changed, twice, twice]), 409)
+        wrong = await client.put("/v1/products/bulk", json=[changed, draft(price="x")])
+        assert problem(wrong, 422)["errors"][0]["pointer"] == "#/1/price"
+        assert (await client.get("/v1/products")).json()["items"] == [old]
+
+    @pytest.mark.parametrize("method", ["POST", "PUT"])
+    async def test_is_bounded(self, client: AsyncClient, method: str) -> None:
         """422 for none and for more than 1,000."""
-        problem(await client.post("/v1/products/bulk", json=[]), 422)
-        problem(await client.post("/v1/products/bulk", json=[draft()] * 1_001), 422)
+        for drafts in ([], [draft()] * 1_001):
+            problem(await client.request(method, "/v1/products/bulk", json=drafts), 422)
 
 
 class TestReviews:

@@ -1,25 +1,30 @@
 """`python -m app seed`, as its user runs it."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import distinct, func, select
 
+from app.catalog.models import ProductRow
+from app.settings import Settings
+from tests.databases import opened, with_database
 from tests.processes import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("startable")]
 
 
 class TestSeed:
-    def test_adds_products_each_time(self, tmp_path: Path) -> None:
+    async def test_adds_products_each_time(self, tmp_path: Path, new_database: str) -> None:
         """As many as were asked for, in batches, with skus that never meet."""
-        url = f"sqlite+aiosqlite:///{tmp_path}/data.db"
         for _ in range(2):
-            ended = run(tmp_path, "seed", "--products", "1100", APP_DATABASE__URL=url)
+            ended = run(tmp_path, "seed", "--products", "1100")
             assert ended.returncode == 0, ended.stderr
-        with closing(sqlite3.connect(tmp_path / "data.db")) as database:
-            assert database.execute("SELECT count(DISTINCT sku) FROM product").fetchone() == (2200,)
+        async with (
+            opened(with_database(Settings(), url=new_database)) as database,
+            database.reading() as connection,
+        ):
+            skus = select(func.count(distinct(ProductRow.sku)))
+            assert await connection.scalar(skus) == 2200
 
     def test_needs_tables_in_production(self, tmp_path: Path) -> None:
         """One sentence that names the remedy, exit status 1, no traceback."""

@@ -8,7 +8,7 @@ import pytest
 from app import bootstrap
 from tests.processes import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("startable")]
 
 
 class TestMigrate:
@@ -21,7 +21,8 @@ class TestMigrate:
 
     def test_logs_what_matters(self, tmp_path: Path) -> None:
         """The revisions that were applied, and nothing of how that is done."""
-        lines = [json.loads(line) for line in run(tmp_path, "migrate").stderr.splitlines()]
+        ended = run(tmp_path, "migrate")
+        lines = [json.loads(line) for line in ended.stderr.splitlines()]
         assert {line["event"] for line in lines} <= {"room opened", "migration applied"}
 
     def test_undoes_one_slice(self, tmp_path: Path) -> None:
@@ -35,9 +36,17 @@ class TestMigrate:
         assert "bootstrap.py" in ended.stderr.splitlines()[-1]
         assert "Traceback" not in ended.stderr
 
-    def test_says_what_is_wrong_with_the_place(self, tmp_path: Path) -> None:
+    def test_prints_sql(self, tmp_path: Path) -> None:
+        """Of every revision, without a database."""
+        ended = run(tmp_path, "migrate", "--sql")
+        assert ended.returncode == 0, ended.stderr
+        assert list(tmp_path.iterdir()) == []
+        for name in bootstrap.migrations():
+            assert f"'{name}_" in ended.stdout
+
+    def test_says_what_is_wrong_with_the_place(self, tmp_path: Path, new_database: str) -> None:
         """One sentence, exit status 1, no traceback."""
-        url = f"sqlite+aiosqlite:///{tmp_path}/missing/data.db"
+        url = new_database + "/missing/data"
         ended = run(tmp_path, "migrate", APP_DATABASE__URL=url)
         assert ended.returncode == 1
         assert "cannot be opened" in ended.stderr.splitlines()[-1]

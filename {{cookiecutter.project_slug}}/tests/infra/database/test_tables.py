@@ -1,17 +1,94 @@
 """What tables are declared with."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Column, MetaData, String, Table, delete, insert, select
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from app.infra.database import Base, Hundredths, UtcDateTime
+from app.infra.database import Base, CodePoints, Database, Hundredths, Identity, UtcDateTime
+from app.settings import Settings
+from tests.databases import opened, with_database
 
-DIALECT = sqlite.dialect()
+DIALECT = DefaultDialect()
+metadata = MetaData()
+things = Table(
+    "thing",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("moment", UtcDateTime),
+    Column("amount", Hundredths),
+    Column("name", CodePoints(200)),
+    Column("code", String(20), unique=True),
+)
+
+
+@pytest.fixture
+async def database(new_database: str) -> AsyncIterator[Database]:
+    """A table with a column of each type."""
+    async with opened(with_database(Settings(), url=new_database)) as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+        yield database
+
+
+def numbers_of(inserted: Any) -> Any:
+    return inserted.inserted_primary_key
+
+
+class TestKept:
+    """What comes back is what went in, whichever database it is."""
+
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [
+            ("moment", datetime(2026, 11, 21, 23, 59, 59, 999_999, tzinfo=UTC)),
+            ("moment", datetime(1970, 1, 1, tzinfo=UTC)),
+            ("amount", Decimal("92233720368547758.07")),
+            ("amount", Decimal("-0.01")),
+            ("name", "Käse \N{GRINNING FACE} 'quoted' \\ %s :x"),
+            ("name", ""),
+        ],
+    )
+    async def test_value(self, database: Database, column: str, value: object) -> None:
+        """To the microsecond, the hundredth and the character."""
+        async with database.writing() as session:
+            await session.execute(insert(things).values({column: value}))
+        async with database.reading() as connection:
+            assert await connection.scalar(select(things.c[column])) == value
+
+    async def test_text_is_sorted_by_code_point(self, database: Database) -> None:
+        """As Python sorts it: no language, no case, no space is passed over."""
+        names = ["b", "B", "a", "a ", "a\t", "aa", "", "Ä", "ä", "z", "\uffee", "\U0001f600", "_"]
+        async with database.writing() as session:
+            await session.execute(insert(things), [{"name": name} for name in names])
+        async with database.reading() as connection:
+            statement = select(things.c.name).order_by(things.c.name)
+            assert list(await connection.scalars(statement)) == sorted(names)
+            statement = statement.where(things.c.name == "a")
+            assert list(await connection.scalars(statement)) == ["a"]
+
+    async def test_case_makes_a_difference(self, database: Database) -> None:
+        """To a unique column too."""
+        codes = ["a", "A", "a ", "ä"]
+        async with database.writing() as session:
+            await session.execute(insert(things), [{"code": code} for code in codes])
+        async with database.reading() as connection:
+            assert set(await connection.scalars(select(things.c.code))) == set(codes)
+
+    async def test_no_number_is_given_twice(self, database: Database) -> None:
+        """Who still has the number of a deleted row does not find another one there."""
+        async with database.writing() as session:
+            first = await session.execute(insert(things).values(name="first"))
+            await session.execute(delete(things))
+            second = await session.execute(insert(things).values(name="second"))
+        assert numbers_of(first) != numbers_of(second)
 
 
 class TestBase:

@@ -81,6 +81,7 @@ class TestDecode:
             CURSORS.decode("products", forged)
 
 
+@pytest.mark.usefixtures("elsewhere")
 class TestSecret:
     @pytest.fixture(autouse=True)
     def production(self, monkeypatch: pytest.MonkeyPatch) -> None:
