@@ -17,6 +17,34 @@ def no_database(answers: Answers) -> bool:
     return answers["database_driver"] == "none"
 
 
+def no_sqlite(answers: Answers) -> bool:
+    return answers["database_driver"] != "aiosqlite"
+
+
+def no_server(answers: Answers) -> bool:
+    return answers["database_driver"] in {"aiosqlite", "none"}
+
+
+def no_postgresql(answers: Answers) -> bool:
+    return answers["database_driver"] not in {"asyncpg", "psycopg"}
+
+
+def no_asyncpg(answers: Answers) -> bool:
+    return answers["database_driver"] != "asyncpg"
+
+
+def no_psycopg(answers: Answers) -> bool:
+    return answers["database_driver"] != "psycopg"
+
+
+def no_mysql(answers: Answers) -> bool:
+    return answers["database_driver"] != "asyncmy"
+
+
+def no_units(answers: Answers) -> bool:
+    return no_database(answers) and no_example(answers)
+
+
 def no_example(answers: Answers) -> bool:
     return answers["example"] == "none"
 
@@ -29,18 +57,46 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog/models.py": no_database,
     "app/catalog/repository.py": no_database,
     "app/infra/database": no_database,
+    "app/infra/database/asyncpg.py": no_asyncpg,
+    "app/infra/database/freshness.py": no_server,
+    "app/infra/database/mysql.py": no_mysql,
+    "app/infra/database/postgresql.py": no_postgresql,
+    "app/infra/database/psycopg.py": no_psycopg,
+    "app/infra/database/replicas.py": no_server,
+    "app/infra/database/server.py": no_server,
+    "app/infra/database/sqlite.py": no_sqlite,
     "app/infra/http/accept.py": no_example,
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_database,
+    "app/infra/units.py": no_units,
+    "compose.yaml": no_server,
     "tests/catalog": no_example,
+    "tests/catalog/test_batching.py": no_database,
     "tests/catalog/test_seed.py": no_database,
     "tests/catalog/test_statements.py": no_database,
+    "tests/databases.py": no_database,
     "tests/infra/database": no_database,
+    "tests/infra/database/test_faults.py": no_server,
+    "tests/infra/database/test_freshness.py": no_server,
+    "tests/infra/database/test_mysql.py": no_mysql,
+    "tests/infra/database/test_pgbouncer.py": no_postgresql,
+    "tests/infra/database/test_postgresql.py": no_postgresql,
+    "tests/infra/database/test_replicas.py": no_server,
+    "tests/infra/database/test_server.py": no_server,
+    "tests/infra/database/test_sqlite.py": no_sqlite,
+    "tests/infra/database/test_tls.py": no_server,
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
     "tests/infra/test_lifecycle.py": no_database,
+    "tests/infra/test_units.py": no_units,
+    "tests/loads.py": no_database,
+    "tests/mysql.py": no_mysql,
+    "tests/postgresql.py": no_postgresql,
+    "tests/replicated.py": no_server,
+    "tests/servers.py": no_server,
+    "tests/sqlite.py": no_sqlite,
 }
 
 # Left behind by tools that somebody ran inside the template, and no part of it.
@@ -72,6 +128,8 @@ def main() -> None:
     answers = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
     prune(Path.cwd(), answers)
     print(f"cd {answers['project_slug']}")
+    if not no_server(answers):
+        print("docker compose up --wait")
     print("uv run python -m app serve")
 
 

@@ -23,7 +23,7 @@ CHOICES: dict[str, list[str]] = {
 
 # Every combination of these is baked and linted. Prompts that only add files of their own need not
 # be here: the pairwise rows meet each of their values.
-MAIN = ("license", "database_driver", "example")
+MAIN = ("database_driver", "example")
 
 # These get an environment of their own in every run, whatever the pairwise rows are.
 CORNERS: dict[str, Answers] = {
@@ -31,6 +31,17 @@ CORNERS: dict[str, Answers] = {
     "no-database": {"database_driver": "none"},
     "no-example": {"example": "none"},
     "bare": {"database_driver": "none", "example": "none"},
+    "asyncpg": {"database_driver": "asyncpg"},
+    "psycopg": {"database_driver": "psycopg"},
+    "asyncmy": {"database_driver": "asyncmy"},
+}
+
+# Of what the tests of a project need a server to be there, and where it may be named instead of
+# being looked for at its standard port.
+SERVERS = {
+    "asyncpg": "TEST_POSTGRESQL_URL",
+    "psycopg": "TEST_POSTGRESQL_URL",
+    "asyncmy": "TEST_MYSQL_URL",
 }
 
 # Every so many rows of the pairwise set join the corners in every run.
@@ -55,6 +66,19 @@ TRACES = [
     trace("license", {"Apache-2.0"}, "apache"),
     trace("license", {"Proprietary"}, "proprietary", "all rights reserved"),
     trace("database_driver", {"aiosqlite"}, "sqlite", "pragma"),
+    trace("database_driver", {"asyncpg"}, "asyncpg"),
+    trace("database_driver", {"psycopg"}, "psycopg", "libpq"),
+    trace("database_driver", {"asyncpg", "psycopg"}, "postgres", r"\bpg_", "pgbouncer"),
+    trace("database_driver", {"asyncmy"}, "asyncmy", "mysql", "mariadb"),
+    trace(
+        "database_driver",
+        set(SERVERS),
+        "replica",
+        "docker",
+        "compose",
+        "max_connections",
+        "require.services",
+    ),
     trace(
         "database_driver",
         set(CHOICES["database_driver"]) - {"none"},
@@ -86,9 +110,10 @@ def name(answers: Answers) -> str:
 
 
 def combinations() -> list[Answers]:
-    """Every combination of the main prompts, the others at their defaults."""
+    """Every combination of the main prompts, and every two values of two prompts at least once."""
     values = product(*(CHOICES[prompt] for prompt in MAIN))
-    return [complete(dict(zip(MAIN, row, strict=True))) for row in values]
+    rows = [complete(dict(zip(MAIN, row, strict=True))) for row in values]
+    return rows + [row for row in pairwise() if row not in rows]
 
 
 def pairwise() -> list[Answers]:

@@ -10,6 +10,7 @@ from choices import Answers, environments, name
 from hypothesis import settings
 from project import Installed, install
 from pytest_cookies.plugin import Cookies
+from services import database as database
 from template import export
 
 # The same examples each time, however slow the machine is.
@@ -113,7 +114,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for outcome in ("passed", "failed", "error")
         for report in terminalreporter.stats.get(outcome, [])
     ]
-    for verb in ("baked", "installed"):
+    for verb in ("baked", "installed", "contract"):
         made = sorted(
             {value for report in reports for key, value in report.user_properties if key == verb}
         )

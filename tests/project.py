@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +33,15 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def run(command: list[str | Path], where: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str | Path], where: Path, settings: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str]:
     """Run a command in a project and keep what it says."""
     return subprocess.run(
         command,
         check=False,
         cwd=where,
-        env=clean_environment(),
+        env={**clean_environment(), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -47,9 +49,9 @@ def run(command: list[str | Path], where: Path) -> subprocess.CompletedProcess[s
     )
 
 
-def complaints(command: list[str | Path], where: Path) -> str:
+def complaints(command: list[str | Path], where: Path, settings: Mapping[str, str] = {}) -> str:
     """What a tool says when it fails, the empty string when it passes."""
-    ended = run(command, where)
+    ended = run(command, where, settings)
     return "" if ended.returncode == 0 else f"exit code {ended.returncode}: {ended.stdout}"
 
 
@@ -96,9 +98,9 @@ class Installed:
         shutil.copytree(self.path, target, ignore=shutil.ignore_patterns(".venv", "*.db*"))
         return Installed(target, self.python)
 
-    def complaints(self, *arguments: str | Path) -> str:
+    def complaints(self, *arguments: str | Path, **settings: str) -> str:
         """What `python …` says in the project when it fails."""
-        return complaints([self.python, *arguments], self.path)
+        return complaints([self.python, *arguments], self.path, settings)
 
 
 def uv() -> str:

@@ -7,30 +7,34 @@ import pytest
 from choices import CHOICES, Answers, corner
 from conftest import Install
 from project import Installed, serving
+from services import Database
 
 pytestmark = pytest.mark.environment
 
 PRODUCT = {"sku": "A-1", "name": "Lamp", "price": "19.99", "currency": "EUR"}
 FILES_ONLY = {"license"}
-PROVEN = {"database_driver": {"aiosqlite", "none"}, "example": {"catalog", "none"}}
+PROVEN = {
+    "database_driver": {"aiosqlite", "asyncpg", "psycopg", "asyncmy", "none"},
+    "example": {"catalog", "none"},
+}
 
 
-def keeps_data(project: Installed) -> bool:
+def keeps_data(project: Installed, settings: dict[str, str]) -> bool:
     """Whether a product that was written before a restart is there after it."""
-    with serving(project) as client:
+    with serving(project, **settings) as client:
         created = client.post("/v1/products", json=PRODUCT)
         assert created.status_code == 201, created.text
         location = created.headers["Location"]
         assert client.get(location).json()["name"] == "Lamp"
-    with serving(project) as client:
+    with serving(project, **settings) as client:
         status = client.get(location).status_code
     assert status in {200, 404}
     return status == 200
 
 
-def checks(project: Installed) -> set[str]:
+def checks(project: Installed, settings: dict[str, str]) -> set[str]:
     """What readiness asks."""
-    with serving(project) as client:
+    with serving(project, **settings) as client:
         ready = client.get("/health/ready")
         assert ready.status_code == 200
         return set(ready.json()["checks"])
@@ -47,16 +51,23 @@ def serves_products(project: Installed) -> bool:
 
 
 class TestDatabaseDriver:
-    @corner("defaults", "no-database")
-    def test_data_survives_a_restart(self, installed: Install, answers: Answers) -> None:
+    @corner("defaults", "no-database", "asyncpg", "psycopg", "asyncmy")
+    def test_data_survives_a_restart(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
         """With a database it does, in memory it does not."""
-        assert keeps_data(installed(answers)) == (answers["database_driver"] != "none")
+        project = installed(answers)
+        kept = keeps_data(project, database(project, answers))
+        assert kept == (answers["database_driver"] != "none")
 
     @corner("no-example", "bare")
-    def test_readiness_asks_it(self, installed: Install, answers: Answers) -> None:
+    def test_readiness_asks_it(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
         """Without the example too, the service is ready only when its database is."""
         expected = set() if answers["database_driver"] == "none" else {"database"}
-        assert checks(installed(answers)) == expected
+        project = installed(answers)
+        assert checks(project, database(project, answers)) == expected
 
 
 class TestExample:

@@ -9,9 +9,8 @@ from project import python_files
 from template import SERVICE
 
 ROOM = "app/infra/database/"
-# The default URL is a setting; a revision has what Alembic renders, keywords that only one database
-# reads and the others pass over.
-ELSEWHERE = re.compile(r"app/settings\.py|app/\w+/migrations/\w+\.py")
+# The default URL is a setting, and who wires the room names the file of the driver.
+ELSEWHERE = {"app/settings.py", "app/bootstrap.py"}
 DRIVERS = re.compile("asyncmy|asyncpg|mariadb|mysql|postgres|psycopg|sqlite", re.IGNORECASE)
 
 
@@ -19,7 +18,7 @@ def branches(folder: Path) -> Iterator[str]:
     """Lines outside the room that know which database they talk to."""
     for path in python_files(folder):
         name = path.relative_to(folder).as_posix()
-        if not name.startswith("app/") or name.startswith(ROOM) or ELSEWHERE.fullmatch(name):
+        if not name.startswith("app/") or name.startswith(ROOM) or name in ELSEWHERE:
             continue
         lines = path.read_text(encoding="utf-8").splitlines()
         yield from (f"{name}: {line.strip()}" for line in lines if DRIVERS.search(line))

@@ -34,6 +34,12 @@ WITH_DATABASE = {
     ),
     "no URL": ({"APP_DATABASE__URL": "service.db"}, "APP_DATABASE__URL"),
 }
+# At a port where nobody listens.
+MISSING_SERVERS = {
+    "asyncpg": "postgresql+asyncpg://app:app@127.0.0.1:1/app",
+    "psycopg": "postgresql+psycopg://app:app@127.0.0.1:1/app",
+    "asyncmy": "mysql+asyncmy://app:app@127.0.0.1:1/app",
+}
 WITHOUT_TABLES = {**PRODUCTION, "APP_DATABASE__URL": "sqlite+aiosqlite:///new.db"}
 
 
@@ -86,6 +92,20 @@ class TestServe:
         """A folder that is missing, an address that is none."""
         ended = start(installed(answers), settings)
         assert not list(faults(ended, named)), ended.stderr
+
+    @corner("asyncpg", "psycopg", "asyncmy")
+    def test_server_that_is_missing(self, installed: Install, answers: Answers) -> None:
+        """Told with its URL, but not with its password."""
+        url = MISSING_SERVERS[answers["database_driver"]]
+        ended = start(installed(answers), {"APP_DATABASE__URL": url})
+        assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
+        assert ":***@" in ended.stderr
+
+    @corner("asyncpg", "psycopg", "asyncmy")
+    def test_database_that_everybody_knows(self, installed: Install, answers: Answers) -> None:
+        """The default URL, with its password, is for development only."""
+        ended = start(installed(answers), PRODUCTION)
+        assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
 
     @corner("defaults")
     def test_pending_migration(self, installed: Install, answers: Answers) -> None:

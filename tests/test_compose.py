@@ -1,0 +1,48 @@
+"""`compose.yaml` has the servers that the choices need, and no others."""
+
+from pathlib import Path
+
+import yaml
+from choices import CORNERS, SERVERS, Answers, combinations, each
+from conftest import Bake
+from project import SCRIPTS, complaints
+
+IMAGES = {"asyncpg": {"postgres"}, "psycopg": {"postgres"}, "asyncmy": {"mariadb"}}
+
+
+def schema_complaints(compose: Path) -> str:
+    """Of the Compose specification's own schema."""
+    check = SCRIPTS / "check-jsonschema"
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    return complaints([check, *schema, compose], compose.parent)
+
+
+class TestBaked:
+    @each(combinations())
+    def test_servers(self, bake: Bake, answers: Answers) -> None:
+        """Those of the choices, valid, and waited for until they answer; without any, no file."""
+        compose = bake(answers) / "compose.yaml"
+        expected = IMAGES.get(answers["database_driver"], set())
+        assert compose.exists() == bool(expected)
+        if not expected:
+            return
+        assert not (said := schema_complaints(compose)), said
+        found = yaml.safe_load(compose.read_text(encoding="utf-8"))["services"]
+        assert {each["image"].split(":")[0] for each in found.values()} == expected
+        for service in found.values():
+            assert service["healthcheck"]["test"]
+            # Nobody but this machine may reach a server whose password everybody knows.
+            assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+    def test_every_server_is_expected(self) -> None:
+        """Whoever adds a choice that needs a server names it here."""
+        assert set(IMAGES) == set(SERVERS)
+
+
+class TestCaught:
+    def test_mistake(self, bake: Bake, tmp_path: Path) -> None:
+        """A key that Compose does not know is named."""
+        text = (bake(CORNERS["asyncpg"]) / "compose.yaml").read_text(encoding="utf-8")
+        compose = tmp_path / "compose.yaml"
+        compose.write_text(text.replace("healthcheck:", "healthchek:"), encoding="utf-8")
+        assert "healthchek" in schema_complaints(compose)
