@@ -102,7 +102,7 @@ class TestSettings:
         with pytest.raises(StartupError, match=r"sticky_seconds must be at least 5\.5, "):
             load_settings()
         monkeypatch.setenv("APP_DATABASE__STICKY_SECONDS", "5.5")
-        assert load_settings().database.sticky_seconds == 5.5
+        assert load_settings().database.model_dump()["sticky_seconds"] == 5.5
 
 
 async def within_request(work: Callable[[], Awaitable[None]]) -> None:

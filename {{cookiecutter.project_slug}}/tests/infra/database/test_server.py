@@ -36,7 +36,9 @@ workers_and_connections = st.integers(1, 256).flatmap(
 
 
 def settings_of(**changes: Any) -> ServerSettings:
-    return with_database(Settings(), **changes).database
+    database: object = with_database(Settings(), **changes).database
+    assert isinstance(database, ServerSettings)
+    return database
 
 
 class TestShares:
