@@ -30,9 +30,12 @@ from app.settings import PREFIX, Settings
 from tests.databases import with_database
 # {% endif %}
 # {% if cookiecutter.database_driver == "asyncmy" %}
-from tests.mysql import SLEEP, PrivateServer, Server, ServerMissing, find, missing_binaries
+from tests.mysql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% elif cookiecutter.database_driver in ["asyncpg", "psycopg"] %}
-from tests.postgresql import SLEEP, PrivateServer, Server, ServerMissing, find, missing_binaries
+from tests.postgresql import SLEEP, PrivateServer, Server, find, missing_binaries
+# {% endif %}
+# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+from tests.servers import ServerMissing
 # {% endif %}
 from tests.serving import running
 

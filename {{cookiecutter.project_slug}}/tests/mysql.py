@@ -1,6 +1,5 @@
 """MySQL or MariaDB for the tests: databases of their own in a server, and servers of their own."""
 
-import asyncio
 import atexit
 import math
 import os
@@ -9,24 +8,21 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, NullPool, Select, make_url, text
+from sqlalchemy import Select, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.infra.database import Database
 from tests.databases import Plan
+from tests.servers import PATIENCE_SECONDS, ServerMissing, ask, new_folder, run_beside
 
 SLEEP = "SELECT SLEEP(60)"
-PATIENCE_SECONDS = 60
 SETTINGS = {
     "bind_address": "127.0.0.1",
     "socket": "socket",  # In the folder of the data.
@@ -39,25 +35,6 @@ SETTINGS = {
 }
 
 
-class ServerMissing(Exception):
-    """There is no server to make databases in."""
-
-
-def _ask(url: URL | str, *statements: str, seconds: float = PATIENCE_SECONDS) -> list[Any]:
-    """The rows of the last answer, asked in a thread: the caller's event loop may be running."""
-
-    async def ask() -> list[Any]:
-        engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        async with asyncio.timeout(seconds), engine.connect() as connection:
-            for statement in statements:
-                result = await connection.exec_driver_sql(statement)
-            return [*result] if result.returns_rows else []
-
-    # A loop that every driver takes, on Windows too.
-    with ThreadPoolExecutor(1) as pool, closing(asyncio.SelectorEventLoop()) as loop:
-        return pool.submit(loop.run_until_complete, ask()).result()
-
-
 class Server:
     """A server that is there already; tests make databases of their own in it."""
 
@@ -67,25 +44,25 @@ class Server:
     def create(self) -> str:
         """The URL of a new, empty database."""
         name = f"test_{os.urandom(8).hex()}"
-        _ask(self.url, f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        ask(self.url, f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
         """Remove the database, and whoever is still connected to it."""
         name = make_url(url).database
-        for connection in _ask(self.url, "SHOW PROCESSLIST"):
+        for connection in ask(self.url, "SHOW PROCESSLIST"):
             if connection.db == name:
                 # It may have ended by itself.
                 with suppress(SQLAlchemyError):
-                    _ask(self.url, f"KILL {connection.Id}")
+                    ask(self.url, f"KILL {connection.Id}")
         # Transactions of others would be waited for, by default for a year.
         patience = "SET lock_wait_timeout = 30, sql_notes = 0"
-        _ask(self.url, patience, f"DROP DATABASE IF EXISTS `{name}`")
+        ask(self.url, patience, f"DROP DATABASE IF EXISTS `{name}`")
 
     def empty(self, url: str) -> None:
         """Remove the rows of all tables but Alembic's, and let their ids begin again."""
-        names = [row[0] for row in _ask(url, "SHOW TABLES") if row[0] != "alembic_version"]
-        _ask(url, "SET FOREIGN_KEY_CHECKS = 0", *(f"TRUNCATE TABLE `{name}`" for name in names))
+        names = [row[0] for row in ask(url, "SHOW TABLES") if row[0] != "alembic_version"]
+        ask(url, "SET FOREIGN_KEY_CHECKS = 0", *(f"TRUNCATE TABLE `{name}`" for name in names))
 
 
 def find(default_url: str) -> Server:
@@ -99,7 +76,7 @@ def find(default_url: str) -> Server:
     reasons = []
     for url in urls:
         try:
-            _ask(url, "SELECT 1", seconds=5)
+            ask(url, "SELECT 1", seconds=5)
             return Server(url.render_as_string(hide_password=False))
         except (OSError, SQLAlchemyError) as error:
             reasons.append(str(getattr(error, "driver_exception", error)) or "no answer")
@@ -122,34 +99,15 @@ def missing_binaries() -> str | None:
     return None if _program("mariadbd", "mysqld") else "mariadbd and mysqld are not on PATH"
 
 
-def _folder() -> Path:
-    """A new folder of the user who runs the programs, which refuse to be run by root."""
-    folder = Path(tempfile.mkdtemp(prefix="mysql-"))
-    if os.geteuid() == 0:
-        users = Path("/etc/passwd").read_text()
-        shutil.chown(folder, "mysql" if "\nmysql:" in users else "nobody")
-    return folder
-
-
 def _run(folder: Path, *command: str) -> subprocess.Popen[bytes]:
-    """A program, which writes to the log in `folder`."""
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            # A server that is killed leaves files there.
-            env={**os.environ, "TMPDIR": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            user=folder.stat().st_uid,
-        )
+    # A server that is killed leaves files there.
+    return run_beside(folder, *command, TMPDIR=str(folder))
 
 
 @cache
 def _template() -> str:
     """The files of a new server, made once: copying them is faster."""
-    folder = _folder()
+    folder = new_folder("mysql")
     atexit.register(shutil.rmtree, folder)
     options = ["--no-defaults", f"--datadir={folder}/data", "--innodb-log-file-size=4M"]
     if install := _program("mariadb-install-db"):
@@ -171,7 +129,7 @@ class PrivateServer:
         self.url = f"{make_url(default_url).drivername}://root@127.0.0.1:{port}/test"
         self._settings = {**SETTINGS, **options, "port": str(port), "server_id": str(port)}
         template = _template()
-        self.folder = _folder()
+        self.folder = new_folder("mysql")
         self._process = _run(self.folder, "cp", "-Rp", template, "data")
         self._process.wait()
 
@@ -195,7 +153,7 @@ class PrivateServer:
         while self._process.poll() is None and time.monotonic() < deadline:
             with suppress(OSError, SQLAlchemyError):
                 create = "CREATE DATABASE IF NOT EXISTS test CHARACTER SET utf8mb4"
-                _ask(self.url.removesuffix("test"), "SET sql_notes = 0", create, seconds=5)
+                ask(self.url.removesuffix("test"), "SET sql_notes = 0", create, seconds=5)
                 return
             time.sleep(0.02)
         raise RuntimeError((self.folder / "log").read_text(errors="replace")[-2000:])
@@ -231,7 +189,7 @@ class PrivateServer:
             port = self._settings["port"]
             source = f"master_host='127.0.0.1', master_port={port}, master_user='root'"
             how = f"master_connect_retry=1, master_delay={math.ceil(delay_seconds)}"
-            _ask(replica.url, f"CHANGE MASTER TO {source}, {how}", "START SLAVE")
+            ask(replica.url, f"CHANGE MASTER TO {source}, {how}", "START SLAVE")
             failed.pop_all()
         return replica
 

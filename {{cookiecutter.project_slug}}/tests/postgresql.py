@@ -1,6 +1,5 @@
 """PostgreSQL for the tests: databases of their own in a server, and servers of their own."""
 
-import asyncio
 import atexit
 import os
 import re
@@ -8,24 +7,21 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, NullPool, Select, make_url, text
+from sqlalchemy import Select, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.infra.database import Database
 from tests.databases import Plan
+from tests.servers import PATIENCE_SECONDS, ServerMissing, ask, new_folder, run_beside
 
 SLEEP = "SELECT pg_sleep(60)"
-PATIENCE_SECONDS = 60
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -45,23 +41,6 @@ END $$
 """
 
 
-class ServerMissing(Exception):
-    """There is no server to make databases in."""
-
-
-def _ask(url: URL | str, statement: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Run `statement`, in a thread: the caller's event loop may be running."""
-
-    async def ask() -> None:
-        engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        async with asyncio.timeout(seconds), engine.connect() as connection:
-            await connection.exec_driver_sql(statement)
-
-    # A loop that every driver takes, on Windows too.
-    with ThreadPoolExecutor(1) as pool, closing(asyncio.SelectorEventLoop()) as loop:
-        pool.submit(loop.run_until_complete, ask()).result()
-
-
 class Server:
     """A server that is there already; tests make databases of their own in it."""
 
@@ -72,16 +51,16 @@ class Server:
         """The URL of a new, empty database."""
         name = f"test_{os.urandom(8).hex()}"
         # Nobody is connected to template0, which could then not be copied.
-        _ask(self.url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        ask(self.url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
         """Remove the database, and whoever is still connected to it."""
-        _ask(self.url, f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+        ask(self.url, f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
     def empty(self, url: str) -> None:
         """Remove the rows of all tables but Alembic's, and let their ids begin again."""
-        _ask(url, EMPTY)
+        ask(url, EMPTY)
 
 
 def find(default_url: str) -> Server:
@@ -96,7 +75,7 @@ def find(default_url: str) -> Server:
     reasons = []
     for url in urls:
         try:
-            _ask(url, "SELECT 1", seconds=5)
+            ask(url, "SELECT 1", seconds=5)
             return Server(url.render_as_string(hide_password=False))
         except (OSError, KeyError, SQLAlchemyError) as error:
             reasons.append(str(getattr(error, "driver_exception", error)) or "no answer")
@@ -120,36 +99,17 @@ def missing_binaries() -> str | None:
     return None if _programs() else "initdb is not on PATH: install PostgreSQL's server"
 
 
-def _folder() -> Path:
-    """A new folder of the user who runs the programs, which refuse to be run by root."""
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    if os.geteuid() == 0:
-        users = Path("/etc/passwd").read_text()
-        shutil.chown(folder, "postgres" if "\npostgres:" in users else "nobody")
-    return folder
-
-
-def run_beside(folder: Path, *command: str) -> subprocess.Popen[bytes]:
-    """A program of the owner of `folder`, which writes to the log there."""
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "PATH": f"{_programs()}{os.pathsep}{os.environ['PATH']}"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            user=folder.stat().st_uid,
-        )
+def _run(folder: Path, *command: str) -> subprocess.Popen[bytes]:
+    return run_beside(folder, *command, PATH=f"{_programs()}{os.pathsep}{os.environ['PATH']}")
 
 
 @cache
 def _template() -> str:
     """The files of a new server, made once: copying them is faster."""
-    folder = _folder()
+    folder = new_folder("postgres")
     atexit.register(shutil.rmtree, folder)
     options = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username=postgres")
-    assert run_beside(folder, "initdb", *options, "data").wait() == 0, (folder / "log").read_text()
+    assert _run(folder, "initdb", *options, "data").wait() == 0, (folder / "log").read_text()
     return str(folder / "data")
 
 
@@ -164,8 +124,8 @@ class PrivateServer:
         self.url = f"{make_url(default_url).drivername}://postgres:unused@127.0.0.1:{port}/postgres"
         self._settings = {**SETTINGS, **options, "port": str(port)}
         copy = copy or ("cp", "-Rp", _template(), "data")
-        self.folder = _folder()
-        self._process = run_beside(self.folder, *copy)  # When it fails, start() shows the log.
+        self.folder = new_folder("postgres")
+        self._process = _run(self.folder, *copy)  # When it fails, start() shows the log.
         self._process.wait()
 
     def configure(self, **options: str) -> None:
@@ -184,7 +144,7 @@ class PrivateServer:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         log = self.folder / "log"
         before = log.stat().st_size
-        self._process = run_beside(self.folder, "postgres", "-D", "data", *settings)
+        self._process = _run(self.folder, "postgres", "-D", "data", *settings)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             # Asked too early, it refuses, and then a driver may leave a socket to be closed.
@@ -248,7 +208,7 @@ class PrivateServer:
         for lock in self.folder.glob("data/postmaster.pid"):
             # It was killed, and has not given back some memory: here are its key and id.
             memory = re.findall(r"^ *\d+ +(\d+) *$", lock.read_text(), re.MULTILINE)
-            run_beside(self.folder, "ipcrm", "-m", *memory).wait()
+            _run(self.folder, "ipcrm", "-m", *memory).wait()
         shutil.rmtree(self.folder)
 
 

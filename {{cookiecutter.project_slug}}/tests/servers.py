@@ -1,7 +1,61 @@
-"""What the tests ask of a server that is their own."""
+"""What the tests ask of servers: of one that is there already, and of one that is their own."""
 
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
+
+from sqlalchemy import URL, NullPool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+PATIENCE_SECONDS = 60
+
+
+class ServerMissing(Exception):
+    """There is no server to make databases in."""
+
+
+def ask(url: URL | str, *statements: str, seconds: float = PATIENCE_SECONDS) -> list[Any]:
+    """The rows of the last answer, asked in a thread: the caller's event loop may be running."""
+
+    async def connect_and_ask() -> list[Any]:
+        engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        async with asyncio.timeout(seconds), engine.connect() as connection:
+            for statement in statements:
+                result = await connection.exec_driver_sql(statement)
+            return [*result] if result.returns_rows else []
+
+    # A loop that every driver takes, on Windows too.
+    with ThreadPoolExecutor(1) as pool, closing(asyncio.SelectorEventLoop()) as loop:
+        return pool.submit(loop.run_until_complete, connect_and_ask()).result()
+
+
+def new_folder(user: str) -> Path:
+    """A folder of `user`, if there is one, for programs that refuse to be run by root."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{user}-"))
+    if os.geteuid() == 0:
+        users = Path("/etc/passwd").read_text()
+        shutil.chown(folder, user if f"\n{user}:" in users else "nobody")
+    return folder
+
+
+def run_beside(folder: Path, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A program of the owner of `folder`, which writes to the log there."""
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=folder.stat().st_uid,
+        )
 
 
 class PrivateServer(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Connection, Engine, Insert, Table, insert
+from sqlalchemy import URL, Connection, Engine, Insert, Table, insert, literal_column
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -93,6 +93,15 @@ class Dialect(ABC):
     @abstractmethod
     def upsert(self, table: Table, key: str, changes: Sequence[str]) -> Insert:
         """The statement of `upsert_all`."""
+
+
+def updates(table: Table, new: Any, changes: Sequence[str]) -> dict[str, Any]:
+    """What an upsert sets: `changes`, as in the row `new`, and a column `version` counted up."""
+    values: dict[str, Any] = {name: new[name] for name in changes}
+    if "version" in table.c:
+        # As text: with a parameter there, a driver may send one statement for each row.
+        values["version"] = table.c.version + literal_column("1")
+    return values
 
 
 def sorted_by(key: str, rows: Rows) -> Rows:

@@ -82,7 +82,7 @@ class Database:
             await self.close()
             raise StartupError(
                 f"The database at {_without_password(self._engine.url)} cannot be opened"
-                f" ({_cause(error)}); start it or correct APP_DATABASE__URL."
+                f" ({cause_of(error)}); start it or correct APP_DATABASE__URL."
             ) from error
 
     async def close(self) -> None:
@@ -184,7 +184,7 @@ class Database:
             raise error
         if failure is Failure.UNFIT:
             raise BadRequest("A value of the request is too large to be stored.") from error
-        logger.warning(failure.value, cause=_cause(error))
+        logger.warning(failure.value, cause=cause_of(error))
         if failure is Failure.LATE:
             raise TimedOut("The database took too long; ask for less, or try again.") from error
         if failure is Failure.COLLISION:
@@ -232,7 +232,7 @@ class Database:
                 raise
             except OSError as error:
                 # Not every driver makes an error of its own of it.
-                failure = dbapi.OperationalError(_cause(error))
+                failure = dbapi.OperationalError(cause_of(error))
                 failure.while_connecting = True
                 raise failure from error
 
@@ -253,7 +253,7 @@ def _without_password(url: URL) -> str:
     return url.difference_update_query(["password", "passwd"]).render_as_string()
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """What went wrong, in one line."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     return " ".join(str(cause).split()) or type(cause).__name__

@@ -12,7 +12,6 @@ from sqlalchemy import (
     PoolProxiedConnection,
     Table,
     event,
-    literal_column,
     select,
 )
 from sqlalchemy.dialects.mysql import DATETIME, insert
@@ -21,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.ext.compiler import compiles
 
 from app.errors import StartupError
-from app.infra.database.dialect import Failure, Rows, in_order, sorted_by
+from app.infra.database.dialect import Failure, Rows, in_order, sorted_by, updates
 from app.infra.database.server import ServerDialect
 from app.infra.database.tables import UtcDateTime
 
@@ -126,11 +125,7 @@ class Mysql(ServerDialect):
 
     def upsert(self, table: Table, key: str, changes: Sequence[str]) -> Insert:  # noqa: ARG002
         statement = insert(table)
-        values: dict[str, Any] = {name: statement.inserted[name] for name in changes}
-        if "version" in table.c:
-            # As text: with a parameter there, the driver would send one statement for each row.
-            values["version"] = table.c.version + literal_column("1")
-        return statement.on_duplicate_key_update(values)
+        return statement.on_duplicate_key_update(updates(table, statement.inserted, changes))
 
     async def lag_seconds(self, engine: AsyncEngine) -> float:
         async with engine.execution_options(**self.reading_options).connect() as connection:

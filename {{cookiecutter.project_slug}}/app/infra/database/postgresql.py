@@ -9,7 +9,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.compiler import compiles
 
-from app.infra.database.dialect import Failure
+from app.infra.database.dialect import Failure, updates
 from app.infra.database.server import ServerDialect
 from app.infra.database.tables import CodePoints
 
@@ -65,9 +65,7 @@ class Postgresql(ServerDialect):
 
     def upsert(self, table: Table, key: str, changes: Sequence[str]) -> Insert:
         statement = insert(table)
-        values: dict[str, Any] = {name: statement.excluded[name] for name in changes}
-        if "version" in table.c:
-            values["version"] = table.c.version + 1
+        values = updates(table, statement.excluded, changes)
         return statement.on_conflict_do_update(index_elements=[key], set_=values)
 
     async def lag_seconds(self, engine: AsyncEngine) -> float:

@@ -8,13 +8,13 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import StartupError, Unavailable
 from app.infra.database import freshness
-from app.infra.database.engine import Database
+from app.infra.database.engine import Database, cause_of
 from app.infra.database.server import ServerDialect, ServerSettings
 
 logger = structlog.get_logger()
@@ -74,7 +74,7 @@ class Replica(Database):
                 lag_seconds = await self._server_dialect.lag_seconds(self._health)
         except Exception as error:  # noqa: BLE001  # whatever it is, nobody reads from there
             self._deaths += 1
-            self._lose(cause=_cause(error))
+            self._lose(cause=cause_of(error))
             return
         finally:
             late.cancel()
@@ -195,8 +195,3 @@ class ReplicatedDatabase(Database):
             return None
         self._reads += 1
         return healthy[self._reads % len(healthy)]
-
-
-def _cause(error: Exception) -> str:
-    cause = (isinstance(error, DBAPIError) and error.orig) or error
-    return " ".join(str(cause).split()) or type(cause).__name__

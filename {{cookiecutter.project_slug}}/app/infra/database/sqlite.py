@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.compiler import compiles
 
 from app.errors import Unavailable
-from app.infra.database.dialect import Dialect, Failure
+from app.infra.database.dialect import Dialect, Failure, updates
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.tables import Identity
 
@@ -111,9 +111,7 @@ class Sqlite(Dialect):
 
     def upsert(self, table: Table, key: str, changes: Sequence[str]) -> Insert:
         statement = insert(table)
-        values: dict[str, Any] = {name: statement.excluded[name] for name in changes}
-        if "version" in table.c:
-            values["version"] = table.c.version + 1
+        values = updates(table, statement.excluded, changes)
         return statement.on_conflict_do_update(index_elements=[key], set_=values)
 
 

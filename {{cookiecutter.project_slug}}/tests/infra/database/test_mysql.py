@@ -14,8 +14,9 @@ from app.infra.database import Database, Identity
 from app.infra.database.migrations import Migrations
 from app.settings import Settings
 from tests.databases import opened, with_database
-from tests.mysql import PATIENCE_SECONDS, PrivateServer, Server
+from tests.mysql import PrivateServer, Server
 from tests.processes import run
+from tests.servers import PATIENCE_SECONDS
 
 ROWS = 1_000
 STATUS = "SHOW SESSION STATUS WHERE Variable_name = 'Questions' OR Variable_name LIKE 'Com\\_%'"

@@ -15,7 +15,8 @@ from app.infra.database import Database
 from app.settings import Settings
 from tests.conftest import skip_or_fail
 from tests.databases import make_rows, opened, rows, with_database
-from tests.postgresql import PATIENCE_SECONDS, PrivateServer, run_beside
+from tests.postgresql import PrivateServer
+from tests.servers import PATIENCE_SECONDS, run_beside
 
 CLIENTS = 50
 ROUNDS = 20

@@ -14,8 +14,9 @@ from app.infra.database import CodePoints, Database
 from app.infra.units import unit_of_work
 from app.settings import Settings
 from tests.databases import make_rows, opened, rows, with_database
-from tests.postgresql import PATIENCE_SECONDS, PrivateServer
+from tests.postgresql import PrivateServer
 from tests.processes import run
+from tests.servers import PATIENCE_SECONDS
 
 CONNECTIONS = 3
 # Drivers prepare what they have sent this often.
