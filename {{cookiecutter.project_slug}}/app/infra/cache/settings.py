@@ -1,0 +1,33 @@
+"""Settings of every cache."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class CacheSettings(BaseModel, use_attribute_docstrings=True):
+    version: Annotated[int, Field(ge=0)] = 1
+    """Counted up, it leaves everything behind that older releases of the service have cached."""
+
+    max_value_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
+    """Bytes of the largest value that is cached."""
+
+    compress_minimum_bytes: Annotated[int, Field(ge=1)] = 16 * 1024
+    """Bytes from which on a value is compressed."""
+
+    ttl_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Part of its lifetime by which an entry may end earlier, so that not all end at once."""
+
+    refresh_ahead: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Last part of its lifetime in which an entry that is asked for is loaded anew; 0 is never."""
+
+    lease_seconds: Seconds = 5.0
+    """Seconds after which another process loads what one that died was loading."""
+
+    wait_seconds: Seconds = 10.0
+    """Seconds, at most, that a process waits for what another one loads."""
+
+    warm_budget_seconds: Annotated[float, Field(ge=0, le=86_400)] = 2.0
+    """Seconds by which warming the cache may delay the start."""
