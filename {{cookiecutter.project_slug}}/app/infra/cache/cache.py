@@ -94,7 +94,8 @@ class Cache:
 
     def key(self, family: str, digest: str) -> str:
         """A key of this release's; the braces let a cluster keep its lock in the same slot."""
-        return f"{{{self.settings.version}:{family}:{digest}}}"
+        # Not as one f-string: the template engine would take its braces for its own.
+        return "{" + f"{self.settings.version}:{family}:{digest}" + "}"
 
     async def usage(self) -> Usage:
         """How much is kept; raises `CacheUnavailable`."""
@@ -122,7 +123,7 @@ class Cache:
                 self.refresh(name, key, load)
             return entry
         try:
-            loaded = await self._join(name, key, load)
+            loaded = await self.join(name, key, load)
         except hide:
             if entry is None or self.clock() >= entry.usable_until:
                 figures.misses += 1
@@ -188,8 +189,11 @@ class Cache:
             if outdated:
                 await asyncio.shield(self._background(self.forget(tags=sorted(outdated))))
 
-    async def _join(self, name: str, key: str, load: Load) -> Entry:
-        """Share the load of `key` that is in progress, or start it."""
+    async def join(self, name: str, key: str, load: Load) -> Entry:
+        """Share the load of `key` that is in progress, or start it.
+
+        For who has looked with `find`, and may not want what it found; `get` does both.
+        """
         for _ in range(_SHARED_ATTEMPTS):
             flight = self._flights.get(key)
             began = flight is None
@@ -208,6 +212,10 @@ class Cache:
                 return entry
         return (await self._load(name, key, load))[0]
 
+    async def reload(self, name: str, key: str, load: Load) -> Entry:
+        """Load `key` though there may be a fresh entry; one that is made meanwhile will do."""
+        return (await self._load(name, key, load, since=self.clock()))[0]
+
     def _start(self, name: str, key: str, load: Load, *, detached: bool = False) -> _Flight:
         task = self._background(self._load(name, key, load))
         flight = self._flights[key] = _Flight(task, detached=detached)
@@ -218,9 +226,11 @@ class Cache:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    async def _load(self, name: str, key: str, load: Load) -> tuple[Entry, bool]:
+    async def _load(
+        self, name: str, key: str, load: Load, *, since: float = 0
+    ) -> tuple[Entry, bool]:
         """Load `key`, or find that another process has; and whether that is outdated already."""
-        lease, found = await self._wait_for_turn(name, key)
+        lease, found = await self._wait_for_turn(name, key, since)
         if found is not None:
             return found, False
         figures = self.figures[name]
@@ -238,8 +248,10 @@ class Cache:
             figures.load_seconds += time.perf_counter() - started
         return await self._keep(name, lease, loaded)
 
-    async def _wait_for_turn(self, name: str, key: str) -> tuple[Lease | None, Entry | None]:
-        """The lock of `key`, or what its holder has loaded.
+    async def _wait_for_turn(
+        self, name: str, key: str, since: float
+    ) -> tuple[Lease | None, Entry | None]:
+        """The lock of `key`, or what its holder has loaded, not before `since`.
 
         Neither when the backend does not answer, or when the holder takes too long.
         """
@@ -253,7 +265,7 @@ class Cache:
                 return None, None
             # Whoever had the lock before may have loaded it since the caller looked.
             found = await self.find(name, key)
-            if found is not None and self.clock() < found.refresh_at:
+            if found is not None and self.clock() < found.refresh_at and found.created >= since:
                 if lease is not None:
                     await self._release(lease)
                 return None, found

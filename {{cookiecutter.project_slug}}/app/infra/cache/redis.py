@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from pydantic import Field
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -102,11 +102,20 @@ class RedisSettings(CacheSettings):
     """Seconds after which one request tries Redis again."""
 
 
-def connect(settings: RedisSettings) -> "Redis[bytes]":
+class Connectable(Protocol):
+    """Settings of whatever is kept in a Redis."""
+
+    url: str
+    max_connections: int
+    connect_timeout_seconds: float
+    timeout_seconds: float
+
+
+def connect(settings: Connectable, *, variable: str = "APP_CACHE__URL") -> "Redis[bytes]":
     """A client with a pool in which one waits, for a short time, and with one repetition at most.
 
     Raises:
-        StartupError: the URL is none of Redis.
+        StartupError: the URL, which is set by `variable`, is none of Redis.
     """
     try:
         pool = BlockingConnectionPool.from_url(
@@ -121,7 +130,7 @@ def connect(settings: RedisSettings) -> "Redis[bytes]":
         )
     except ValueError as error:
         raise StartupError(
-            f"APP_CACHE__URL is no URL of Redis ({error}); write it like redis://127.0.0.1:6379/0."
+            f"{variable} is no URL of Redis ({error}); write it like redis://127.0.0.1:6379/0."
         ) from None
     return Redis(connection_pool=pool)
 

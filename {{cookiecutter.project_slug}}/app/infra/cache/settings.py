@@ -31,3 +31,6 @@ class CacheSettings(BaseModel, use_attribute_docstrings=True):
 
     warm_budget_seconds: Annotated[float, Field(ge=0, le=86_400)] = 2.0
     """Seconds by which warming the cache may delay the start."""
+
+    warm_interval_seconds: Seconds = 1.0
+    """Seconds after which it is looked whether what is kept warm has to be loaded anew."""

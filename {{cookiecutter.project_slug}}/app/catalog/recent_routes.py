@@ -1,0 +1,53 @@
+"""What a client has looked at lately, kept in its session."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from app.catalog.routes import CatalogDependency, ProductId
+from app.catalog.schemas import PartialProduct, ProductQuery
+from app.infra.sessions import Session
+
+router = APIRouter(prefix="/recently-viewed", tags=["catalog"])
+
+MOST_RECENT = 10
+_RECENT = "recently_viewed"
+
+
+async def _session(request: Request) -> Session:
+    session: Session = request.state.session
+    return session
+
+
+SessionDependency = Annotated[Session, Depends(_session)]
+
+
+@router.get("", response_model_exclude_unset=True)
+async def list_recently_viewed(
+    catalog: CatalogDependency, session: SessionDependency
+) -> list[PartialProduct]:
+    """The products that were viewed last, newest first, without those that are gone."""
+    ids = await session.get(_RECENT)
+    if ids is None:
+        return []
+    return (await catalog.page(ProductQuery(ids=ids))).items
+
+
+@router.put("/{product_id}", status_code=204)
+async def view_product(
+    catalog: CatalogDependency, session: SessionDependency, product_id: ProductId
+) -> None:
+    """Note that a product was viewed; the last 10 are kept."""
+    await catalog.get(product_id)
+
+    def viewed(ids: list[int] | None) -> list[int]:
+        others = [other for other in ids or () if other != product_id]
+        return [product_id, *others][:MOST_RECENT]
+
+    await session.update(_RECENT, viewed)
+
+
+@router.delete("", status_code=204)
+async def forget_recently_viewed(session: SessionDependency) -> None:
+    """End the session, and forget with it what was viewed."""
+    await session.end()

@@ -1,0 +1,53 @@
+"""What is asked for often is loaded before anybody asks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from app.infra.cache.settings import CacheSettings
+
+logger = structlog.get_logger()
+
+
+@asynccontextmanager
+async def warmed(
+    reads: Sequence[Callable[[], Awaitable[object]]], settings: CacheSettings
+) -> AsyncIterator[None]:
+    """Do `reads`, which go through a cache, at the same time; and again, as long as the block runs.
+
+    The block begins when all are done, or after `warm_budget_seconds`; those that take longer go on. One
+    that fails is logged, and tried again with the others. Repeated in time, a read that is cached
+    is loaded anew before it is too old.
+    """
+    first = asyncio.Event()
+    warming = asyncio.create_task(_warm_forever(reads, settings.warm_interval_seconds, first))
+    try:
+        try:
+            async with asyncio.timeout(settings.warm_budget_seconds):
+                await first.wait()
+        except TimeoutError:
+            logger.info("cache is still being warmed")
+        yield
+    finally:
+        warming.cancel()
+        await asyncio.wait([warming])
+
+
+async def _warm_forever(
+    reads: Sequence[Callable[[], Awaitable[object]]], every_seconds: float, first: asyncio.Event
+) -> None:
+    while True:
+        async with asyncio.TaskGroup() as group:
+            for read in reads:
+                group.create_task(_try(read))
+        first.set()
+        await asyncio.sleep(every_seconds)
+
+
+async def _try(read: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await read()
+    except Exception:
+        logger.exception("cache could not be warmed")
