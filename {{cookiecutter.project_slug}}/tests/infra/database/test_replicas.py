@@ -74,6 +74,17 @@ async def share(served: Served, statuses: list[int]) -> float:
     return (more_statements - statements) / (more_reads - reads)
 
 
+async def settled(served: Served, statuses: list[int], expected: float) -> float:
+    """Wait until the share of the primary is what is expected.
+
+    On a busy machine a replica may be behind for a moment, and is left out until the next look.
+    """
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (found := await share(served, statuses)) != pytest.approx(expected, abs=0.05):
+            pass
+    return found
+
+
 class TestTurns:
     async def test_requests(self, private_server: PrivateServer) -> None:
         """Reads go to one replica after the other and none to the primary; writes go there."""
@@ -140,18 +151,16 @@ class TestKilled:
             followed(private_server, number, unit_timeout_seconds=30) as (served, replicas),
             load(served) as statuses,
         ):
-            shares["before"] = await share(served, statuses)
+            shares["before"] = await settled(served, statuses, 0)
             await asyncio.to_thread(replicas[0].kill)
-            shares["meanwhile"] = await share(served, statuses)
+            shares["meanwhile"] = await settled(served, statuses, share_meanwhile)
             await asyncio.to_thread(replicas[0].start)
             await served.joined()
-            shares["after"] = await share(served, statuses)
+            shares["after"] = await settled(served, statuses, 0)
         # `pytest -rP` shows it.
         structlog.get_logger().info("shares of the primary", reads=len(statuses), **shares)
         assert set(statuses) == {200}
         assert len(statuses) > 600
-        assert shares["before"] == shares["after"] == 0
-        assert shares["meanwhile"] == pytest.approx(share_meanwhile, abs=0.1)
 
     async def test_all(self, private_server: PrivateServer) -> None:
         """Already the next read comes from the primary; the log has one line for each change."""
