@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from choices import SERVERS, Answers
+from choices import Answers, servers
 from project import Installed, run
 
 Database = Callable[[Installed, Answers], dict[str, str]]
@@ -19,9 +19,10 @@ SUPPORT = {"asyncpg": "postgresql", "psycopg": "postgresql", "asyncmy": "mysql"}
 
 
 def variables(answers: Answers) -> dict[str, str]:
-    """Where the project's tests look for their server, if it is named."""
-    named = os.environ.get(SERVERS.get(answers["database_driver"], ""))
-    return {"TEST_DATABASE_URL": named} if named else {}
+    """Where the project's tests look for their servers, if they are named."""
+    return {
+        theirs: os.environ[ours] for ours, theirs in servers(answers) if os.environ.get(ours)
+    }
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
 
     def make(project: Installed, answers: Answers) -> dict[str, str]:
         driver = answers["database_driver"]
-        if driver not in SERVERS:
+        if driver not in SUPPORT:
             return {}
 
         def ask(statement: str) -> str:
@@ -61,5 +62,5 @@ def require_or_skip(config: pytest.Config, reason: str) -> None:
 
 def required(config: pytest.Config, answers: Answers) -> list[str]:
     """The option that makes the project's own tests insist on their server."""
-    needs_server = answers["database_driver"] in SERVERS
-    return ["--require-services"] if needs_server and config.getoption("require_services") else []
+    insist = servers(answers) and config.getoption("require_services")
+    return ["--require-services"] if insist else []

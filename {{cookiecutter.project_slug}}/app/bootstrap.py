@@ -7,7 +7,11 @@ without them it is gone.
 # {% if cookiecutter.database_driver != "none" %}
 import logging
 # {% endif %}
+# {% if cookiecutter.cache_backend != "none" %}
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+# {% else %}
 from collections.abc import AsyncIterator, Callable
+# {% endif %}
 from contextlib import asynccontextmanager
 # {% if cookiecutter.database_driver != "none" %}
 from pathlib import Path
@@ -51,18 +55,16 @@ from app.infra.cache import commands as cache_commands
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.cache.memory import Memory
-# {% elif cookiecutter.cache_backend == "redis" %}
+# {% endif %}
+from app.infra.cache.policies import ResponsePolicy
+# {% if cookiecutter.cache_backend == "redis" %}
 from app.infra.cache.redis import RedisCache
 # {% endif %}
-# {% if cookiecutter.example != "none" %}
 from app.infra.cache.responses import ResponseCache
-# {% endif %}
 # {% if cookiecutter.cache_backend == "tiered" %}
 from app.infra.cache.tiered import Tiered
 # {% endif %}
-# {% if cookiecutter.example != "none" %}
-from app.infra.cache.warming import warmed
-# {% endif %}
+from app.infra.cache.warming import HotRead, warmed
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.database import Base, Database
@@ -108,7 +110,7 @@ if TYPE_CHECKING:
     from app.infra.database.migrations import Migrations
 # {% endif %}
 
-# {% if cookiecutter.cache_backend != "none" and cookiecutter.example != "none" %}
+# {% if cookiecutter.cache_backend != "none" %}
 _SLUG = "{{ cookiecutter.project_slug }}"
 
 # {% endif %}
@@ -130,11 +132,8 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     """Wrap `app` in what the parts need around every request; what is added last is outermost."""
     # {% if cookiecutter.cache_backend != "none" %}
     app.add_middleware(SessionMiddleware, production=settings.production)
-    # {% if cookiecutter.example != "none" %}
-    app.add_middleware(
-        ResponseCache, routes=app.routes, policies=catalog_cached.POLICIES, name=_SLUG
-    )
-    # {% endif %}
+    policies = response_policies()
+    app.add_middleware(ResponseCache, routes=app.routes, policies=policies, name=_SLUG)
     # {% endif %}
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     if settings.database.replica_urls:
@@ -208,21 +207,11 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     state["checks"] = {"database": database.check}
     # {% endif %}
     # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
-    async with opened(database, cache, sessions):
-        # {% if cookiecutter.example != "none" %}
-        async with warmed(catalog_cached.hot_reads(state["catalog"]), settings.cache):
-            yield state
-        # {% else %}
+    async with opened(database, cache, sessions), warmed(hot_reads(state), settings.cache):
         yield state
-        # {% endif %}
     # {% elif cookiecutter.cache_backend != "none" %}
-    async with opened(cache, sessions):
-        # {% if cookiecutter.example != "none" %}
-        async with warmed(catalog_cached.hot_reads(state["catalog"]), settings.cache):
-            yield state
-        # {% else %}
+    async with opened(cache, sessions), warmed(hot_reads(state), settings.cache):
         yield state
-        # {% endif %}
     # {% elif cookiecutter.database_driver != "none" %}
     async with opened(database):
         yield state
@@ -243,6 +232,26 @@ def wire_catalog(store: Store, settings: Settings) -> State:
 # {% endif %}
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
+
+
+def response_policies() -> Mapping[str, ResponsePolicy]:
+    """How responses are cached, by the name of their route; others are not."""
+    # {% if cookiecutter.example != "none" %}
+    return catalog_cached.POLICIES
+    # {% else %}
+    return {}
+    # {% endif %}
+
+
+# {% if cookiecutter.example != "none" %}
+def hot_reads(state: State) -> Sequence[HotRead]:
+    """What is kept in the cache from the start on."""
+    return catalog_cached.hot_reads(state["catalog"])
+# {% else %}
+def hot_reads(_state: State) -> Sequence[HotRead]:
+    """What is kept in the cache from the start on."""
+    return []
+# {% endif %}
 
 
 def make_cache(settings: Settings) -> Cache:

@@ -38,7 +38,7 @@ from app.infra.http.pages import Secret
 from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
 # {% if cookiecutter.cache_backend == "memory" %}
-from app.infra.sessions.settings import SessionSettings
+from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
 from app.infra.sessions.redis import RedisSessionSettings
 # {% endif %}
@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     # {% endif %}
     # {% if cookiecutter.cache_backend == "memory" %}
     cache: MemorySettings = MemorySettings()
-    sessions: SessionSettings = SessionSettings()
+    sessions: MemorySessionSettings = MemorySessionSettings()
     # {% elif cookiecutter.cache_backend == "redis" %}
     cache: RedisSettings = RedisSettings(url=_CACHE_URL, prefix=_SLUG)
     # {% elif cookiecutter.cache_backend == "tiered" %}

@@ -7,6 +7,9 @@ import os
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 import shutil
 # {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+import uuid
+# {% endif %}
 # {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
 from collections.abc import AsyncIterator
 # {% else %}
@@ -34,12 +37,15 @@ from tests.mysql import SLEEP, PrivateServer, Server, ServerMissing, find, missi
 # {% elif cookiecutter.database_driver in ["asyncpg", "psycopg"] %}
 from tests.postgresql import SLEEP, PrivateServer, Server, ServerMissing, find, missing_binaries
 # {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+from tests.redis import TEST_REDIS_URL
+# {% endif %}
 from tests.serving import running
 
 # A busy machine takes its time, which is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
-# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] or cookiecutter.cache_backend not in ["memory", "none"] %}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,6 +69,14 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    for room in ("CACHE", "SESSIONS"):
+        monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL)
+        monkeypatch.setenv(f"APP_{room}__PREFIX", f"test-{uuid.uuid4().hex}")
+        # Time-outs that no busy machine runs into; tests that are about them set their own.
+        monkeypatch.setenv(f"APP_{room}__CONNECT_TIMEOUT_SECONDS", "20")
+        monkeypatch.setenv(f"APP_{room}__TIMEOUT_SECONDS", "20")
+    # {% endif %}
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 
 
@@ -161,14 +175,20 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] %}
 def elsewhere() -> None:
     """What production must not leave as it is in development: nothing that is elsewhere."""
 # {% else %}
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What production must not leave as it is in development: where the database is."""
+    """What production must not leave as it is in development: where the servers are."""
+    # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     url: str = Settings.model_fields["database"].default.url
     monkeypatch.setenv("APP_DATABASE__URL", url.replace("127.0.0.1", "database"))
+    # {% endif %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    monkeypatch.setenv("APP_CACHE__URL", "redis://cache:6379/0")
+    monkeypatch.setenv("APP_SESSIONS__URL", "redis://sessions:6379/0")
+    # {% endif %}
 # {% endif %}
 
 

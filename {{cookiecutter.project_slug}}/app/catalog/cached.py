@@ -1,6 +1,6 @@
 """The catalogue, cached: what is read often, for how long, and what outdates it."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from app.catalog.schemas import (
     Product,
@@ -16,6 +16,7 @@ from app.catalog.service import Catalog, Store
 from app.errors import NotFound
 from app.infra.cache import Cache, cached
 from app.infra.cache.policies import ResponsePolicy
+from app.infra.cache.warming import HotRead
 from app.infra.http.pages import Cursors
 
 PRODUCTS = "products"
@@ -45,7 +46,7 @@ POLICIES: Mapping[str, ResponsePolicy] = {
 """By route, those whose responses are cached. They are the same for everybody."""
 
 
-def hot_reads(catalog: Catalog) -> Sequence[Callable[[], Awaitable[object]]]:
+def hot_reads(catalog: Catalog) -> Sequence[HotRead]:
     """What the first visitors ask for, and the next: kept warm from the start on."""
     return [catalog.statistics, lambda: catalog.page(ProductQuery())]
 
@@ -70,7 +71,7 @@ class CachedCatalog(Catalog):
     async def get(self, product_id: int) -> Product:
         return await super().get(product_id)
 
-    @cached(ttl_seconds=10, stale_seconds=60, tags=lambda _page, query: [PRODUCTS])
+    @cached(ttl_seconds=10, stale_seconds=60, tags=lambda _page, **_query: [PRODUCTS])
     async def page(self, query: ProductQuery) -> ProductPage:
         return await super().page(query)
 

@@ -59,8 +59,8 @@ class Backend(Protocol):
     async def renew(self, lease: Lease, lease_seconds: float) -> None:
         """Keep the lock for another while, unless it was lost."""
 
-    async def release(self, lease: Lease) -> None:
-        """Give the lock back, unless it was lost."""
+    async def release(self, lease: Lease) -> bool:
+        """Give the lock back; False when it was lost, or everything was outdated since."""
 
     async def depend(
         self, tags: Sequence[str], lease: Lease, ttl_seconds: float
@@ -71,7 +71,10 @@ class Backend(Protocol):
         """
 
     async def keep(self, lease: Lease, value: bytes, ttl_seconds: float) -> bool:
-        """Keep `value` and give the lock back; False, and not kept, when the lock was lost."""
+        """Keep `value` and give the lock back.
+
+        False when the lock was lost, and nothing is kept, or when everything was outdated since.
+        """
 
     async def forget(self, keys: Sequence[str], tags: Sequence[str]) -> None:
         """Outdate what is kept under `keys` or depends on `tags`, also what is being loaded."""

@@ -15,6 +15,7 @@ from collections.abc import (
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from msgspec.structs import replace
 
@@ -79,14 +80,15 @@ class Cache:
         self._flights: dict[str, _Flight] = {}
         # The event loop itself holds tasks weakly.
         self._tasks: set[asyncio.Task[object]] = set()
+        self._loads: WeakSet[asyncio.Task[object]] = WeakSet()
 
     async def open(self) -> None:
         """Begin to connect; the service starts whether or not the backend answers."""
         await self.backend.open()
 
     async def close(self) -> None:
-        """Give up what is loaded in the background, and let go of every connection."""
-        for task in self._tasks:
+        """Give up what is being loaded, end what outdates, and let go of every connection."""
+        for task in self._loads:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -94,7 +96,6 @@ class Cache:
 
     def key(self, family: str, digest: str) -> str:
         """A key of this release's; the braces let a cluster keep its lock in the same slot."""
-        # Not as one f-string: the template engine would take its braces for its own.
         return "{" + f"{self.settings.version}:{family}:{digest}" + "}"
 
     async def usage(self) -> Usage:
@@ -218,12 +219,19 @@ class Cache:
 
     def _start(self, name: str, key: str, load: Load, *, detached: bool = False) -> _Flight:
         task = self._background(self._load(name, key, load))
+        self._loads.add(task)
         flight = self._flights[key] = _Flight(task, detached=detached)
         task.add_done_callback(lambda _task: self._drop(key, flight))
         return flight
 
     def _drop(self, key: str, flight: _Flight) -> None:
         if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    def _leave(self, key: str) -> None:
+        """Let nobody else share the load that this task does."""
+        flight = self._flights.get(key)
+        if flight is not None and flight.task is asyncio.current_task():
             del self._flights[key]
 
     async def _load(
@@ -233,20 +241,25 @@ class Cache:
         lease, found = await self._wait_for_turn(name, key, since)
         if found is not None:
             return found, False
+        try:
+            loaded = await self._run(name, lease, load)
+            # Nobody joins from here on: it is about to be asked whether this is outdated.
+            self._leave(key)
+            return await self._keep(name, lease, loaded)
+        except BaseException:
+            await self._release(lease)
+            raise
+
+    async def _run(self, name: str, lease: Lease | None, load: Load) -> Loaded:
         figures = self.figures[name]
         started = time.perf_counter()
         try:
             async with self._renewing(lease):
                 with self._loading():
-                    loaded = await load()
-        except BaseException:
-            if lease is not None:
-                await self._release(lease)
-            raise
+                    return await load()
         finally:
             figures.loads += 1
             figures.load_seconds += time.perf_counter() - started
-        return await self._keep(name, lease, loaded)
 
     async def _wait_for_turn(
         self, name: str, key: str, since: float
@@ -264,13 +277,20 @@ class Cache:
                 self.figures[name].errors += 1
                 return None, None
             # Whoever had the lock before may have loaded it since the caller looked.
-            found = await self.find(name, key)
+            try:
+                found = await self.find(name, key)
+            except asyncio.CancelledError:
+                await self._release(lease)
+                raise
             if found is not None and self.clock() < found.refresh_at and found.created >= since:
-                if lease is not None:
-                    await self._release(lease)
+                await self._release(lease)
                 return None, found
-            if lease is not None or time.monotonic() >= give_up_at:
+            if lease is not None:
                 return lease, None
+            if time.monotonic() >= give_up_at:
+                # Without the lock it will not be known whether this is outdated.
+                self._leave(key)
+                return None, None
             await asyncio.sleep(pause_seconds * random.uniform(0.5, 1))  # noqa: S311
             pause_seconds = min(pause_seconds * 1.5, longest_pause_seconds)
 
@@ -294,7 +314,7 @@ class Cache:
             renewing.cancel()
 
     async def _keep(self, name: str, lease: Lease | None, loaded: Loaded) -> tuple[Entry, bool]:
-        """Make an entry of what was loaded and keep it, if it may be; and whether it is outdated."""
+        """An entry of what was loaded, kept if it may be; and whether it is outdated."""
         now = self.clock()
         jitter = 1 - self.settings.ttl_jitter * random.random()  # noqa: S311
         ttl_seconds = loaded.ttl_seconds * jitter
@@ -313,19 +333,20 @@ class Cache:
         try:
             tokens = await self.backend.depend(tuple(loaded.tags), lease, usable_seconds)
             if tokens is None:
-                await self.backend.release(lease)
+                await self._release(lease)
                 return entry, True
             data = pack(replace(entry, tokens=tokens), self.settings.compress_minimum_bytes)
             if loaded.ttl_seconds > 0 and len(data) <= self.settings.max_value_bytes:
                 return entry, not await self.backend.keep(lease, data, usable_seconds)
-            await self.backend.release(lease)
+            return entry, not await self.backend.release(lease)
         except CacheUnavailable:
             self.figures[name].errors += 1
         return entry, False
 
-    async def _release(self, lease: Lease) -> None:
-        with suppress(CacheUnavailable):
-            await self.backend.release(lease)
+    async def _release(self, lease: Lease | None) -> None:
+        if lease is not None:
+            with suppress(CacheUnavailable):
+                await self.backend.release(lease)
 
     def _background(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.create_task(work)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from app.errors import ServiceError, TimedOut, Unavailable
@@ -20,7 +20,7 @@ Function = Callable[Arguments, Coroutine[Any, Any, Result]]
 UNREACHABLE: tuple[type[Exception], ...] = (Unavailable, TimedOut, OSError)
 """What a source raises that does not answer: errors that say nothing about the value."""
 
-_RESULT = b"r"
+_RESULT, _ERROR = b"r", b"e"
 
 
 def cached(
@@ -86,7 +86,7 @@ def cached(
             entry = await chosen.get(plan.name, key, load, hide=hide)
             try:
                 return plan.read(entry.payload)  # type: ignore[no-any-return]
-            except ValidationError:
+            except ValueError:
                 # Something else lies there, under a key that cannot be anybody else's.
                 chosen.figures[plan.name].errors += 1
                 await chosen.forget(keys=[key])
@@ -152,8 +152,10 @@ class _Plan:
         try:
             result = await self.function(*args, **kwargs)
         except self.errors as error:
-            kind = self.errors.index(type(error))
-            return b"%d" % kind + to_json(error.detail), None
+            if type(error) not in self.errors:
+                # One of a kind that was declared, but perhaps not made from a sentence alone.
+                raise
+            return _ERROR + to_json([type(error).__name__, error.detail]), None
         # What was left unset stays so: responses leave it out.
         return _RESULT + self.adapter.dump_json(result, exclude_unset=True), result
 
@@ -162,4 +164,8 @@ class _Plan:
         kind, text = payload[:1], payload[1:]
         if kind == _RESULT:
             return self.adapter.validate_json(text)
-        raise self.errors[int(kind)](from_json(text))
+        name, detail = from_json(text)
+        for error in self.errors:
+            if error.__name__ == name:
+                raise error(detail)
+        raise ValueError(f"{name} is cached no longer")

@@ -36,13 +36,9 @@ def add_to(group: click.Group, make_cache: Callable[[], Cache]) -> None:
 
     @commands.command()
     def stats() -> None:
-        """Print what is kept, and by name what was asked for."""
-        usage, totals = run(_stats)
-        click.echo(f"{usage.entries} entries, {usage.bytes} bytes, {usage.evictions} evictions")
-        for name, figures in sorted(totals.items()):
-            asked = figures.hits + figures.stale_hits + figures.misses
-            rate = f"{(figures.hits + figures.stale_hits) / asked:.1%}" if asked else "-"
-            click.echo(f"{name}: {rate} of {asked} hit; {figures.loads} loads")
+        """Print how much is kept."""
+        usage = run(lambda cache: cache.usage())
+        click.echo(f"{usage.entries} entries, {usage.bytes} bytes, {usage.evictions} evicted")
 
     @commands.command()
     @click.option("--tag", "tags", multiple=True, required=True, help="May be given repeatedly.")

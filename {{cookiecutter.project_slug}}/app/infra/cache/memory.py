@@ -49,9 +49,11 @@ class Memory:
     async def renew(self, lease: Lease, lease_seconds: float) -> None:
         """A load in this process is never lost."""
 
-    async def release(self, lease: Lease) -> None:
-        if self._leases.get(lease.key) is lease:
-            del self._leases[lease.key]
+    async def release(self, lease: Lease) -> bool:
+        if self._leases.get(lease.key) is not lease:
+            return False
+        del self._leases[lease.key]
+        return lease.generation == self._generation
 
     async def depend(
         self, tags: Sequence[str], lease: Lease, ttl_seconds: float
@@ -72,9 +74,8 @@ class Memory:
         return tokens
 
     async def keep(self, lease: Lease, value: bytes, ttl_seconds: float) -> bool:
-        if self._leases.get(lease.key) is not lease:
+        if not await self.release(lease):
             return False
-        del self._leases[lease.key]
         self._kept.put(lease.key, value, ttl_seconds)
         return True
 
@@ -82,7 +83,7 @@ class Memory:
         for key in keys:
             self._kept.pop(key)
             self._leases.pop(key, None)
-        self._clock += 1
+        self._clock += bool(tags)
         for tag in tags:
             self._kept.pop(_tag(tag))
 

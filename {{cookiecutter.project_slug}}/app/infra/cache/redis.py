@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Protocol, TypeVar
 
@@ -11,7 +11,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.errors import StartupError
@@ -22,41 +22,66 @@ from app.infra.resilience.breaker import Breaker, BreakerOpen
 Result = TypeVar("Result")
 
 FAILURES: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
+
+
+class _TakesNothing(Exception):
+    """Redis answers, but has no room and evicts nothing, or is a replica."""
+
+
+_REFUSALS: tuple[type[Exception], ...] = (BreakerOpen, _TakesNothing, *FAILURES)
 # What could not be outdated while Redis was away; more than this, and everything is.
 _MOST_OWED = 10_000
 
-# Each script has one key, so that a cluster runs it wherever that is. The clock is never behind the
-# time: what counts up would begin anew if Redis evicted it.
-_READ_CLOCK = """
-local clock = redis.call('GET', KEYS[1])
+# The clock, the generation and the tags have one slot, so that a script sees them at one moment.
+_SHARED = ":{shared}:"
+_LOCK = ":lock"
+
+# The clock is never behind the time: what counts up would begin anew if Redis evicted it.
+# KEYS: the clock and the generation. ARGV: a new generation.
+_BEGIN = """
+local clock = tonumber(redis.call('GET', KEYS[1]))
 if not clock then
     local now = redis.call('TIME')
-    clock = string.format('%.0f', now[1] * 1000000 + now[2])
-    redis.call('SET', KEYS[1], clock)
+    clock = now[1] * 1000000 + now[2]
+    redis.call('SET', KEYS[1], string.format('%.0f', clock))
 end
-return clock
+redis.call('SET', KEYS[2], ARGV[1], 'NX')
+return {redis.call('GET', KEYS[2]), string.format('%.0f', clock)}
 """
-_ADVANCE_CLOCK = """
+# KEYS: the clock and tags, of which nothing is left. What began before is not kept.
+_FORGET = """
 local now = redis.call('TIME')
-local clock = math.max(now[1] * 1000000 + now[2], (redis.call('GET', KEYS[1]) or 0) + 1)
+local clock = tonumber(redis.call('GET', KEYS[1])) or 0
+clock = math.max(now[1] * 1000000 + now[2], clock + 1)
 redis.call('SET', KEYS[1], string.format('%.0f', clock))
-"""
-_READ_GENERATION = """
-redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return redis.call('GET', KEYS[1])
-"""
-# The token that is there, or the new one. Kept for twice as long as it has to be, so that not every
-# load has to prolong it.
-_READ_TOKEN = """
-local token, ttl = redis.call('GET', KEYS[1]), tonumber(ARGV[2])
-if not token then
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', 2 * ttl)
-    return ARGV[1]
+for index = 2, #KEYS do
+    redis.call('DEL', KEYS[index])
 end
-if redis.call('PTTL', KEYS[1]) < ttl then
-    redis.call('PEXPIRE', KEYS[1], 2 * ttl)
+"""
+# KEYS: the clock and tags. ARGV: what the clock was, a new token, and its time to live.
+# A token begins with the clock of the moment in which it was made. Who makes one now cannot know
+# whether there was another, if anything was forgotten since. Kept for twice as long as it has to
+# be, so that not every load has to prolong it.
+_DEPEND = """
+local clock, made, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local unchanged = redis.call('GET', KEYS[1]) == clock
+local tokens = {}
+for index = 2, #KEYS do
+    local token = redis.call('GET', KEYS[index])
+    local since = token and tonumber(string.match(token, '^%d+'))
+    if since and since <= tonumber(clock) then
+        if redis.call('PTTL', KEYS[index]) < ttl then
+            redis.call('PEXPIRE', KEYS[index], 2 * ttl)
+        end
+    elseif unchanged then
+        token = made
+        redis.call('SET', KEYS[index], made, 'PX', 2 * ttl)
+    else
+        return false
+    end
+    tokens[index - 1] = token
 end
-return token
+return tokens
 """
 # KEYS: an entry and its lock, which are in the same slot.
 _KEEP = """
@@ -73,9 +98,11 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
 end
 """
 _RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-    redis.call('DEL', KEYS[1])
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+    return 0
 end
+redis.call('DEL', KEYS[1])
+return 1
 """
 
 
@@ -111,7 +138,7 @@ class Connectable(Protocol):
     timeout_seconds: float
 
 
-def connect(settings: Connectable, *, variable: str = "APP_CACHE__URL") -> "Redis[bytes]":
+def connect(settings: Connectable, *, variable: str = "APP_CACHE__URL") -> Redis:
     """A client with a pool in which one waits, for a short time, and with one repetition at most.
 
     Raises:
@@ -127,12 +154,15 @@ def connect(settings: Connectable, *, variable: str = "APP_CACHE__URL") -> "Redi
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             # Of a service that moves connections away before its maintenance; it asks on connect.
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            # It tells Redis its version, which it reads from the disk for each connection.
+            driver_info=None,
         )
     except ValueError as error:
         raise StartupError(
             f"{variable} is no URL of Redis ({error}); write it like redis://127.0.0.1:6379/0."
         ) from None
-    return Redis(connection_pool=pool)
+    # The client closes the pool when it is closed.
+    return Redis.from_pool(pool)
 
 
 class RedisCache:
@@ -143,8 +173,9 @@ class RedisCache:
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
         self._redis = connect(settings)
-        self._clock_key = f"{settings.prefix}:clock"
-        self._generation_key = f"{settings.prefix}:generation"
+        self._shared = settings.prefix + _SHARED
+        self._clock_key = f"{self._shared}clock"
+        self._generation_key = f"{self._shared}generation"
         self._breaker = Breaker(
             "cache",
             failures=settings.breaker_failures,
@@ -153,7 +184,7 @@ class RedisCache:
         )
         # Who waits for a connection has not found Redis wanting, so that it is no failure.
         self._connections = asyncio.Semaphore(settings.max_connections)
-        self._owed: set[str] = set()
+        self._owed: dict[str, object] = {}
         self._paying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -167,11 +198,11 @@ class RedisCache:
 
     async def read(self, key: str) -> tuple[bytes | None, str | None]:
         value, generation = await self._get([self._entry(key), self._generation_key])
-        return value, None if generation is None else generation.decode()
+        return value, None if generation is None else _text(generation)
 
     async def tokens(self, tags: Sequence[str]) -> list[str | None]:
         found = await self._get([self._tag(tag) for tag in tags])
-        return [None if token is None else token.decode() for token in found]
+        return [None if token is None else _text(token) for token in found]
 
     async def acquire(self, key: str, lease_seconds: float) -> Lease | None:
         owner = uuid.uuid4().hex
@@ -179,55 +210,45 @@ class RedisCache:
         async def acquire() -> Lease | None:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.set(self._lock(key), owner, nx=True, px=_ms(lease_seconds))
-                pipeline.eval(_READ_GENERATION, 1, self._generation_key, uuid.uuid4().hex)
-                pipeline.eval(_READ_CLOCK, 1, self._clock_key)
-                acquired, generation, clock = await pipeline.execute()
-            return Lease(key, owner, generation.decode(), int(clock)) if acquired else None
+                pipeline.eval(_BEGIN, 2, self._clock_key, self._generation_key, uuid.uuid4().hex)
+                acquired, (generation, clock) = await pipeline.execute()
+            return Lease(key, owner, _text(generation), int(clock)) if acquired else None
 
-        return await self._ask(acquire)
+        acquiring = asyncio.create_task(self._ask(acquire))
+        try:
+            return await asyncio.shield(acquiring)
+        except asyncio.CancelledError:
+            # What was asked for cannot be taken back, and nobody would give the lock back.
+            with suppress(CacheUnavailable):
+                if (lease := await acquiring) is not None:
+                    await self.release(lease)
+            raise
 
     async def renew(self, lease: Lease, lease_seconds: float) -> None:
         lock = self._lock(lease.key)
-        await self._ask(
-            lambda: self._redis.eval(_RENEW, 1, lock, lease.owner, _ms(lease_seconds))
-        )
+        await self._ask(lambda: self._redis.eval(_RENEW, 1, lock, lease.owner, _ms(lease_seconds)))
 
-    async def release(self, lease: Lease) -> None:
-        await self._ask(lambda: self._redis.eval(_RELEASE, 1, self._lock(lease.key), lease.owner))
+    async def release(self, lease: Lease) -> bool:
+        return await self._end(lease, _RELEASE, [self._lock(lease.key)])
 
     async def depend(
         self, tags: Sequence[str], lease: Lease, ttl_seconds: float
     ) -> Mapping[str, str] | None:
         if not tags:
             return {}
+        keys = [self._clock_key, *map(self._tag, tags)]
         made = f"{lease.clock}.{uuid.uuid4().hex}"
-
-        async def depend() -> list[bytes]:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for tag in tags:
-                    pipeline.eval(_READ_TOKEN, 1, self._tag(tag), made, _ms(ttl_seconds))
-                # Last, for what is forgotten from here on removes the tokens that were read.
-                pipeline.get(self._clock_key)
-                found: list[bytes] = await pipeline.execute()
-                return found
-
-        *found, clock = await self._ask(depend)
-        tokens = [token.decode() for token in found]
-        if clock != str(lease.clock).encode() and any(
-            token == made or int(token.partition(".")[0]) > lease.clock for token in tokens
-        ):
-            return None
-        return dict(zip(tags, tokens, strict=True))
+        tokens: list[bytes] | None = await self._ask(
+            lambda: self._redis.eval(_DEPEND, len(keys), *keys, lease.clock, made, _ms(ttl_seconds))
+        )
+        return None if tokens is None else dict(zip(tags, map(_text, tokens), strict=True))
 
     async def keep(self, lease: Lease, value: bytes, ttl_seconds: float) -> bool:
-        entry, lock = self._entry(lease.key), self._lock(lease.key)
-        kept = await self._ask(
-            lambda: self._redis.eval(_KEEP, 2, entry, lock, lease.owner, value, _ms(ttl_seconds))
-        )
-        return bool(kept)
+        keys = [self._entry(lease.key), self._lock(lease.key)]
+        return await self._end(lease, _KEEP, keys, value, _ms(ttl_seconds))
 
     async def forget(self, keys: Sequence[str], tags: Sequence[str]) -> None:
-        removed = [*map(self._entry, keys), *map(self._lock, keys), *map(self._tag, tags)]
+        removed = [*map(self._entry, keys), *map(self._tag, tags)]
         try:
             await self._ask(lambda: self._remove(removed))
         except CacheUnavailable:
@@ -255,7 +276,8 @@ class RedisCache:
     async def _get(self, keys: Sequence[str]) -> list[bytes | None]:
         async def get() -> list[bytes | None]:
             if len(keys) == 1:
-                return [await self._redis.get(keys[0])]
+                value: bytes | None = await self._redis.get(keys[0])  # type: ignore[assignment]
+                return [value]
             # One by one, since a cluster has no MGET over several slots.
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key in keys:
@@ -265,16 +287,35 @@ class RedisCache:
 
         return await self._ask(get)
 
-    async def _remove(self, keys: Sequence[str]) -> None:
-        """Remove keys, having advanced the clock: what began before is not kept."""
-        try:
-            await self._redis.eval(_ADVANCE_CLOCK, 1, self._clock_key)
-        except OutOfMemoryError:
-            # Removing is always possible. Without a generation nothing is valid.
-            await self._redis.delete(self._generation_key)
+    async def _end(
+        self, lease: Lease, script: str, keys: Sequence[str], *arguments: bytes | int
+    ) -> bool:
+        """Run a script that ends `lease`; False when it was lost, or everything outdated."""
+
+        async def end() -> bool:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.eval(script, len(keys), *keys, lease.owner, *arguments)
+                pipeline.get(self._generation_key)
+                had, generation = await pipeline.execute()
+            return bool(had) and generation is not None and _text(generation) == lease.generation
+
+        return await self._ask(end)
+
+    async def _remove(self, keys: Collection[str]) -> None:
+        """Remove entries, with their locks, and tags; what began before is not kept."""
+        shared = [key for key in keys if key.startswith(self._shared)]
+        if shared:
+            shared.insert(0, self._clock_key)
+            try:
+                await self._redis.eval(_FORGET, len(shared), *shared)
+            except OutOfMemoryError:
+                # Removing is always possible, and the next clock is a later one.
+                await self._redis.delete(*shared)
         async with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
-                pipeline.delete(key)
+                if not key.startswith(self._shared):
+                    # At once, so that nobody keeps anything in between.
+                    pipeline.delete(key, key + _LOCK)
             await pipeline.execute()
 
     async def _ask(self, work: Callable[[], Awaitable[Result]]) -> Result:
@@ -287,25 +328,28 @@ class RedisCache:
                         settings.connect_timeout_seconds + settings.timeout_seconds
                     ):
                         return await self._paid(work)
-        except (BreakerOpen, _Full, *FAILURES) as error:
+        except _REFUSALS as error:
             raise CacheUnavailable(str(error)) from error
 
     async def _paid(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        if self._owed:
+            owed = self._owed.copy()
+            await self._remove(owed)
+            # But for what has come to be owed again.
+            for key, debt in owed.items():
+                if self._owed.get(key) is debt:
+                    del self._owed[key]
         try:
-            if self._owed:
-                owed = frozenset(self._owed)
-                await self._remove(sorted(owed))
-                self._owed -= owed
             return await work()
-        except OutOfMemoryError as error:
-            # It answers, and has what it has: only nothing can be added.
-            raise _Full(str(error)) from error
+        except (OutOfMemoryError, ReadOnlyError) as error:
+            # What it has can still be read.
+            raise _TakesNothing(str(error)) from error
 
     def _owe(self, keys: Sequence[str]) -> None:
         """Remove `keys` as soon as Redis answers, before anything of it is believed."""
-        self._owed.update(keys)
+        self._owed |= dict.fromkeys(keys, object())
         if len(self._owed) > _MOST_OWED:
-            self._owed = {self._generation_key}
+            self._owed = {self._generation_key: object()}
         if self._paying is None or self._paying.done():
             self._paying = asyncio.create_task(self._pay())
 
@@ -319,14 +363,15 @@ class RedisCache:
         return f"{self._settings.prefix}:{key}"
 
     def _lock(self, key: str) -> str:
-        return f"{self._settings.prefix}:{key}:lock"
+        return self._entry(key) + _LOCK
 
     def _tag(self, tag: str) -> str:
-        return f"{self._settings.prefix}:tag:{tag}"
+        return f"{self._shared}tag:{tag}"
 
 
-class _Full(Exception):
-    """Redis has no room, and evicts nothing."""
+def _text(data: bytes) -> str:
+    # Whatever somebody else has written there: it is compared, and then replaced.
+    return data.decode(errors="replace")
 
 
 def _ms(seconds: float) -> int:

@@ -129,8 +129,11 @@ class ResponseCache:
             if entry is None:
                 return
             kept = Kept(entry, cache.clock())
-            # Without a generation there was no lock, and nothing was kept.
-            status += b"" if not entry.generation else b"; stored" if runs else b"; collapsed"
+            if not runs:
+                status += b"; collapsed"
+            elif entry.generation:
+                # Without one there was no lock, and nothing was kept.
+                status += b"; stored"
             age_seconds = kept.response.age_seconds or None if runs else kept.age_seconds
             await self._answer(asked, kept.response, age_seconds, status, send)
             for run in runs:

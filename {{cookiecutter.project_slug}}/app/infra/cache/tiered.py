@@ -10,6 +10,7 @@ from pydantic import Field
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 
+from app.infra.cache.backend import Lease
 from app.infra.cache.lru import Lru, MemoryBounds
 from app.infra.cache.redis import FAILURES, RedisCache, RedisSettings
 
@@ -55,6 +56,19 @@ class Tiered(RedisCache):
             self._listening.cancel()
             await asyncio.wait([self._listening])
         await super().close()
+
+    async def acquire(self, key: str, lease_seconds: float) -> Lease | None:
+        try:
+            return await super().acquire(key, lease_seconds)
+        finally:
+            # Who had the lock may have kept something, of which Redis has not told yet.
+            self._outdate([self._entry(key)])
+
+    async def keep(self, lease: Lease, value: bytes, ttl_seconds: float) -> bool:
+        try:
+            return await super().keep(lease, value, ttl_seconds)
+        finally:
+            self._outdate([self._entry(lease.key)])
 
     async def forget(self, keys: Sequence[str], tags: Sequence[str]) -> None:
         changed = [*map(self._entry, keys), *map(self._tag, tags)]
@@ -104,7 +118,7 @@ class Tiered(RedisCache):
     async def _listen_forever(self) -> None:
         pool = ConnectionPool.from_url(self._settings.url, protocol=2)
         while True:
-            connection = pool.make_connection()
+            connection = pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await self._listen(connection)
             except FAILURES as error:
@@ -119,7 +133,7 @@ class Tiered(RedisCache):
 
     async def _listen(self, connection: AbstractConnection) -> None:
         async with asyncio.timeout(self._settings.connect_timeout_seconds):
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
         own_id = await self._order(connection, "CLIENT", "ID")
         prefix = f"{self._settings.prefix}:"
         await self._order(

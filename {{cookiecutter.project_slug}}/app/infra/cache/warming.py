@@ -10,16 +10,17 @@ from app.infra.cache.settings import CacheSettings
 
 logger = structlog.get_logger()
 
+HotRead = Callable[[], Awaitable[object]]
+"""A read through the cache that many will ask for."""
+
 
 @asynccontextmanager
-async def warmed(
-    reads: Sequence[Callable[[], Awaitable[object]]], settings: CacheSettings
-) -> AsyncIterator[None]:
-    """Do `reads`, which go through a cache, at the same time; and again, as long as the block runs.
+async def warmed(reads: Sequence[HotRead], settings: CacheSettings) -> AsyncIterator[None]:
+    """Do `reads` at the same time, and again as long as the block runs.
 
-    The block begins when all are done, or after `warm_budget_seconds`; those that take longer go on. One
-    that fails is logged, and tried again with the others. Repeated in time, a read that is cached
-    is loaded anew before it is too old.
+    The block begins when all are done, or after `warm_budget_seconds`; those that take longer go
+    on. One that fails is logged, and tried again with the others. As they are repeated in time,
+    what they read is loaded anew before it is too old.
     """
     first = asyncio.Event()
     warming = asyncio.create_task(_warm_forever(reads, settings.warm_interval_seconds, first))
@@ -36,7 +37,7 @@ async def warmed(
 
 
 async def _warm_forever(
-    reads: Sequence[Callable[[], Awaitable[object]]], every_seconds: float, first: asyncio.Event
+    reads: Sequence[HotRead], every_seconds: float, first: asyncio.Event
 ) -> None:
     while True:
         async with asyncio.TaskGroup() as group:
@@ -46,7 +47,7 @@ async def _warm_forever(
         await asyncio.sleep(every_seconds)
 
 
-async def _try(read: Callable[[], Awaitable[object]]) -> None:
+async def _try(read: HotRead) -> None:
     try:
         await read()
     except Exception:

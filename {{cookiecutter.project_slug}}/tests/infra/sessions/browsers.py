@@ -61,7 +61,11 @@ async def read_value(request: Request, name: str) -> Any:
 
 @probe.put("/values/{name}")
 async def write_value(
-    request: Request, response: Response, name: str, value: Annotated[Any, Body()], status: int = 200
+    request: Request,
+    response: Response,
+    name: str,
+    value: Annotated[Any, Body(embed=True)],
+    status: int = 200,
 ) -> None:
     session: Session = request.state.session
     await session.set(name, value)
@@ -118,14 +122,16 @@ class Browser:
         self._name = name
         self.id: str | None = None
 
-    async def ask(self, method: str, path: str, json: Any = None, **options: Any) -> httpx2.Response:
+    async def ask(
+        self, method: str, path: str, json: Any = None, **options: Any
+    ) -> httpx2.Response:
         """One request, whose answer may change the cookie."""
         self._client.cookies.clear()  # it is shared by all browsers
         headers = options.pop("headers", {})
         if self.id is not None:
             headers = {"cookie": f"{self._name}={self.id}", **headers}
         if method == "PUT":
-            options["json"] = json
+            options["json"] = {"value": json}
         response = await self._client.request(
             method, f"{self._origin}{path}", headers=headers, **options
         )

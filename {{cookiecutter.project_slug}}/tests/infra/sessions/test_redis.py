@@ -53,7 +53,8 @@ async def kept(prefix: str) -> AsyncIterator[Kept]:
                 await redis.pexpire(key, await redis.pttl(key) - round(seconds * 1e3))
 
         async def raw() -> dict[str, bytes]:
-            return {key.decode(): await redis.get(key) or b"" for key in await keys()}
+            found = {key.decode(): await redis.get(key) for key in await keys()}
+            return {key: value for key, value in found.items() if isinstance(value, bytes)}
 
         sessions = Sessions(RedisSessions(settings), settings, clock)
         try:
@@ -181,5 +182,5 @@ class TestOutage:
 
     def test_no_url(self) -> None:
         """The service does not start, and says which setting is wrong."""
-        with pytest.raises(StartupError, match="^APP_SESSIONS__URL is no URL of Redis"):
+        with pytest.raises(StartupError, match=r"^APP_SESSIONS__URL is no URL of Redis"):
             RedisSessions(RedisSessionSettings(url="http://127.0.0.1"))

@@ -1,0 +1,467 @@
+"""What every backend owes those who read through it."""
+
+import asyncio
+
+import pytest
+
+from app.errors import NotFound, Unavailable
+from app.infra.cache import Cache
+from tests.caches import LONG, PATIENCE_SECONDS, Clock, Source, filling, joining, until, value
+from tests.infra.cache.conftest import Caches
+
+OTHER = "{other}"
+
+
+class TestReading:
+    async def test_loads_once(self, cache: Cache) -> None:
+        """What was kept answers the next."""
+        source = Source()
+        assert [await value(cache, source) for _ in range(3)] == ["old"] * 3
+        assert source.loads == 1
+
+    async def test_keys_are_apart(self, cache: Cache) -> None:
+        """Each key has its own value."""
+        assert await value(cache, Source("a")) == "a"
+        assert await value(cache, Source("b"), OTHER) == "b"
+        assert await value(cache, Source("c")) == "a"
+
+    async def test_too_old(self, cache: Cache, clock: Clock) -> None:
+        """It is loaded anew from the moment at which it is too old."""
+        source = Source(ttl_seconds=10)
+        await value(cache, source)
+        clock.now += 9.9
+        await value(cache, source)
+        assert source.loads == 1
+        clock.now += 0.1
+        await value(cache, source)
+        assert source.loads == 2
+
+    async def test_not_to_be_kept(self, cache: Cache) -> None:
+        """A lifetime of 0 is none, and keeps nobody waiting for a lock."""
+        source = Source(ttl_seconds=0)
+        assert [await value(cache, source) for _ in range(2)] == ["old"] * 2
+        assert source.loads == 2
+
+    async def test_too_large(self, caches: Caches) -> None:
+        """It is answered, and not kept."""
+        cache = await caches.cache(max_value_bytes=1000)
+        source = Source("x" * 1000)
+        assert [await value(cache, source) for _ in range(2)] == [source.value] * 2
+        assert source.loads == 2
+
+    async def test_compressed(self, caches: Caches) -> None:
+        """What is large is kept small, and read as it was."""
+        cache = await caches.cache(max_value_bytes=1000, compress_minimum_bytes=100)
+        source = Source("x" * 10_000)
+        assert [await value(cache, source) for _ in range(2)] == [source.value] * 2
+        assert source.loads == 1
+
+    async def test_lifetimes_differ(self, caches: Caches) -> None:
+        """What is loaded together does not end together, and nothing lives longer than it may."""
+        cache = await caches.cache(ttl_jitter=0.5)
+        source = Source(ttl_seconds=100)
+        entries = [await cache.get("test", "{" + str(i) + "}", source.load) for i in range(50)]
+        lifetimes = [entry.fresh_until - entry.created for entry in entries]
+        assert 50 <= min(lifetimes) < 70
+        assert 80 < max(lifetimes) <= 100
+
+    async def test_survives_a_restart(self, caches: Caches) -> None:
+        """Another cache over the same store has what the first has kept."""
+        source = Source("old", "tag")
+        await value(await caches.cache(), source)
+        assert await value(await caches.cache(), source) == "old"
+        assert source.loads == 1
+
+
+class TestTogether:
+    async def test_one_load(self, cache: Cache) -> None:
+        """However many ask at the same time."""
+        source = Source()
+        first = await filling(cache, source)
+        others = [await joining(cache, source) for _ in range(20)]
+        source.answers.set()
+        assert await asyncio.gather(first, *others) == ["old"] * 21
+        assert source.loads == 1
+
+    async def test_one_load_of_two_caches(self, caches: Caches) -> None:
+        """The lock keeps the second from loading what the first loads."""
+        one, two = await caches.cache(), await caches.cache()
+        source = Source()
+        first = await filling(one, source)
+        second = asyncio.create_task(value(two, source))
+        await until(lambda: two._flights)
+        source.answers.set()
+        assert [await first, await second] == ["old"] * 2
+        assert source.loads == 1
+
+    async def test_holder_that_takes_too_long(self, caches: Caches) -> None:
+        """Another loads for itself, and keeps nothing, for it has no lock."""
+        one, two = await caches.cache(), await caches.cache(wait_seconds=0.01)
+        slow, quick = Source("slow"), Source("quick")
+        first = await filling(one, slow)
+        assert await value(two, quick) == "quick"
+        slow.answers.set()
+        assert await first == "slow"
+        assert await value(two, quick) == "slow"
+
+    async def test_error(self, cache: Cache) -> None:
+        """It reaches everybody who waits, and is not kept."""
+        source = Source()
+        source.error = ValueError("broken")
+        first = await filling(cache, source)
+        second = await joining(cache, source)
+        source.answers.set()
+        outcomes = await asyncio.gather(first, second, return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["broken"] * 2
+        assert source.loads == 1
+        source.error = None
+        assert await value(cache, source) == "old"
+
+    async def test_one_gives_up(self, cache: Cache) -> None:
+        """Even the one who began: the others get the value."""
+        source = Source()
+        first = await filling(cache, source)
+        second = await joining(cache, source)
+        first.cancel()
+        await asyncio.wait([first])
+        source.answers.set()
+        assert await second == "old"
+        assert source.loads == 1
+
+    async def test_all_give_up(self, cache: Cache) -> None:
+        """The load is cancelled, and the next does not wait for its lock."""
+        source = Source()
+        asking = [await filling(cache, source), await joining(cache, source)]
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
+        source.answers.set()
+        assert await value(cache, source) == "old"
+        assert source.loads == 2
+
+    async def test_gives_up_at_any_moment(self, caches: Caches) -> None:
+        """Whatever the load was doing: nobody waits for a lock that nobody has."""
+        cache = await caches.cache(lease_seconds=LONG, wait_seconds=LONG)
+        source = Source("old", "tag", ttl_seconds=0)
+        for step in range(50):
+            task = asyncio.create_task(value(cache, source))
+            await asyncio.sleep(step * 0.0001)
+            task.cancel()
+            await asyncio.wait([task])
+            assert await value(cache, source) == "old"
+
+    async def test_closed(self, cache: Cache) -> None:
+        """What is loaded in the background ends with the cache."""
+        source = Source()
+        source.answers.clear()
+        cache.refresh("test", "{key}", source.load)
+        await until(source.reached.is_set)
+        await cache.close()
+        assert not cache._flights
+
+
+class TestForget:
+    async def test_tag(self, cache: Cache) -> None:
+        """Everything that depends on it is loaded anew."""
+        source = Source("old", "tag", "more")
+        for key in ("{key}", OTHER):
+            await value(cache, source, key)
+        source.value = "new"
+        await cache.forget(tags=["tag"])
+        assert [await value(cache, source, key) for key in ("{key}", OTHER)] == ["new"] * 2
+
+    async def test_other_tag(self, cache: Cache) -> None:
+        """Nothing else is."""
+        source = Source("old", "tag")
+        await value(cache, source)
+        await cache.forget(tags=["other"])
+        await value(cache, source)
+        assert source.loads == 1
+
+    async def test_key(self, cache: Cache) -> None:
+        """One entry, and no other."""
+        source, other = Source(), Source()
+        await value(cache, source)
+        await value(cache, other, OTHER)
+        await cache.forget(keys=["{key}"])
+        await value(cache, source)
+        await value(cache, other, OTHER)
+        assert (source.loads, other.loads) == (2, 1)
+
+    async def test_clear(self, cache: Cache) -> None:
+        """Everything."""
+        source, tagged = Source(), Source("old", "tag")
+        await value(cache, source)
+        await value(cache, tagged, OTHER)
+        await cache.clear()
+        await value(cache, source)
+        await value(cache, tagged, OTHER)
+        assert (source.loads, tagged.loads) == (2, 2)
+
+    async def test_told_by_another_cache(self, caches: Caches) -> None:
+        """What one outdates, all do without, soon."""
+        one, two = await caches.cache(), await caches.cache()
+        source = Source("old", "tag")
+        await value(two, source)
+        source.value = "new"
+        await one.forget(tags=["tag"])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await value(two, source) == "old":
+                pass
+
+    async def test_outdating(self, cache: Cache) -> None:
+        """It outdates when the block ends, however it ends, and what was added meanwhile."""
+        source = Source("old", "tag")
+        await value(cache, source)
+
+        async def write() -> None:
+            async with cache.outdating() as outdated:
+                outdated.add("tag")
+                source.value = "new"
+                assert await value(cache, source) == "old"
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await write()
+        assert await value(cache, source) == "new"
+
+    async def test_outdating_cancelled(self, cache: Cache) -> None:
+        """Not even then, and not even when the cache closes at once, is an entry kept."""
+        source = Source("old", "tag")
+        await value(cache, source)
+
+        async def write() -> None:
+            async with cache.outdating("tag"):
+                await asyncio.sleep(LONG)
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait([writing, *cache._tasks])
+        source.value = "new"
+        assert await value(cache, source) == "new"
+
+
+OUTDATE = {
+    "tag": lambda cache: cache.forget(tags=["tag"]),
+    "key": lambda cache: cache.forget(keys=["{key}"]),
+    "clear": lambda cache: cache.clear(),
+}
+
+
+@pytest.mark.parametrize("how", OUTDATE)
+class TestRaces:
+    """Something is outdated while it is loaded."""
+
+    async def test_is_not_kept(self, cache: Cache, how: str) -> None:
+        """Who asked before gets what there was; who asks later, what there is."""
+        source = Source("old", "tag")
+        first = await filling(cache, source)
+        source.value = "new"
+        await OUTDATE[how](cache)
+        source.answers.set()
+        assert await first == "old"
+        assert await value(cache, source) == "new"
+
+    async def test_is_not_kept_though_a_tag_is_known(self, cache: Cache, how: str) -> None:
+        """The same, when another entry depends on the tag, before and after."""
+        source, other = Source("old", "tag"), Source("other", "tag")
+        await value(cache, other, OTHER)
+        first = await filling(cache, source)
+        source.value = "new"
+        await OUTDATE[how](cache)
+        await value(cache, other, OTHER)
+        source.answers.set()
+        assert await first == "old"
+        assert await value(cache, source) == "new"
+
+    async def test_two_loads(self, cache: Cache, how: str) -> None:
+        """Two entries that were loaded since before are both not kept."""
+        one, two = Source("old", "tag"), Source("old", "tag")
+        first, second = await filling(cache, one), await filling(cache, two, OTHER)
+        one.value = two.value = "new"
+        await OUTDATE[how](cache)
+        if how == "key":
+            await cache.forget(keys=[OTHER])
+        one.answers.set()
+        await first
+        two.answers.set()
+        await second
+        assert [await value(cache, one), await value(cache, two, OTHER)] == ["new"] * 2
+
+    async def test_asked_after(self, cache: Cache, how: str) -> None:
+        """Nobody who asks after it gets what was loaded before it."""
+        source = Source("old", "tag")
+        first = await filling(cache, source)
+        source.value = "new"
+        await OUTDATE[how](cache)
+        later = asyncio.create_task(value(cache, source))
+        await until(lambda: cache._flights)
+        source.answers.set()
+        assert [await first, await later] == ["old", "new"]
+
+    @pytest.mark.parametrize("how_kept", ["kept", "not kept"])
+    async def test_asked_after_another_cache(
+        self, shared_caches: Caches, how: str, how_kept: str
+    ) -> None:
+        """Nor when it was another cache that outdated it, and whether it is kept or not."""
+        one, two = await shared_caches.cache(), await shared_caches.cache()
+        source = Source("old", "tag", ttl_seconds=LONG if how_kept == "kept" else 0)
+        first = await filling(one, source)
+        source.value = "new"
+        await OUTDATE[how](two)
+        later = await joining(one, source)
+        source.answers.set()
+        assert [await first, await later] == ["old", "new"]
+
+
+class TestOtherTags:
+    async def test_of_a_known_tag(self, cache: Cache) -> None:
+        """A load is kept although something else is forgotten meanwhile."""
+        source = Source("old", "tag")
+        await value(cache, Source("other", "tag"), OTHER)
+        first = await filling(cache, source)
+        await cache.forget(tags=["something else"])
+        source.answers.set()
+        await first
+        await value(cache, source)
+        assert source.loads == 1
+
+    async def test_tag_made_meanwhile_by_an_older_load(self, cache: Cache) -> None:
+        """What an outdated load has left behind makes no other outdated load a valid one."""
+        one, two, three = (Source("old", "tag") for _ in range(3))
+        first = await filling(cache, one)
+        second = await filling(cache, two, OTHER)
+        await cache.forget(tags=["tag"])
+        two.value = "new"
+        one.answers.set()
+        await first
+        await value(cache, three, "{three}")
+        two.answers.set()
+        assert await second == "old"
+        assert await value(cache, two, OTHER) == "new"
+
+
+class TestLock:
+    async def test_lost(self, cache: Cache) -> None:
+        """What was loaded without it is not kept."""
+        source = Source()
+        first = await filling(cache, source)
+        await cache.backend.forget(["{key}"], [])
+        source.answers.set()
+        await first
+        await value(cache, source)
+        assert source.loads == 2
+
+    async def test_taken_by_another(self, cache: Cache) -> None:
+        """Who has lost it neither keeps a value nor gives the other's lock back."""
+        source = Source()
+        first = await filling(cache, source)
+        await cache.backend.forget(["{key}"], [])
+        lease = await cache.backend.acquire("{key}", LONG)
+        source.answers.set()
+        await first
+        assert lease is not None
+        assert await cache.backend.acquire("{key}", LONG) is None
+        assert await cache.backend.release(lease)
+
+
+class TestErrors:
+    async def test_hidden(self, cache: Cache, clock: Clock) -> None:
+        """A value that is too old is better than an error that says nothing about it."""
+        source = Source(ttl_seconds=10, stale_seconds=20)
+        await value(cache, source)
+        source.error = Unavailable("gone")
+        clock.now += 29
+        assert await value(cache, source, hide=(Unavailable,)) == "old"
+        assert source.loads == 2
+        clock.now += 1
+        with pytest.raises(Unavailable):
+            await value(cache, source, hide=(Unavailable,))
+
+    async def test_answers(self, cache: Cache, clock: Clock) -> None:
+        """Not than one that says that there is nothing."""
+        source = Source(ttl_seconds=10, stale_seconds=20)
+        await value(cache, source)
+        source.error = NotFound("gone")
+        clock.now += 11
+        with pytest.raises(NotFound):
+            await value(cache, source, hide=(Unavailable,))
+
+    async def test_outdated(self, cache: Cache) -> None:
+        """And never when it is known to be outdated."""
+        source = Source("old", "tag", stale_seconds=20)
+        await value(cache, source)
+        await cache.forget(tags=["tag"])
+        source.error = Unavailable("gone")
+        with pytest.raises(Unavailable):
+            await value(cache, source, hide=(Unavailable,))
+
+
+class TestRefresh:
+    async def test_ahead(self, caches: Caches) -> None:
+        """Nobody waits for what is loaded anew before it is too old, and it is loaded once."""
+        cache = await caches.cache(refresh_ahead=0.2)
+        source = Source(ttl_seconds=10)
+        await value(cache, source)
+        source.value = "new"
+        source.answers.clear()
+        caches.clock.now += 8
+        assert [await value(cache, source) for _ in range(5)] == ["old"] * 5
+        await until(source.reached.is_set)
+        source.answers.set()
+        await until(lambda: not cache._flights)
+        assert await value(cache, source) == "new"
+        assert source.loads == 2
+
+    async def test_fails(self, caches: Caches) -> None:
+        """Nobody hears of it as long as there is a fresh value."""
+        cache = await caches.cache(refresh_ahead=0.2)
+        source = Source(ttl_seconds=10)
+        await value(cache, source)
+        source.error = Unavailable("gone")
+        caches.clock.now += 8
+        assert await value(cache, source) == "old"
+        await until(lambda: not cache._flights)
+        assert await value(cache, source) == "old"
+
+    async def test_nobody_waits(self, caches: Caches) -> None:
+        """It goes on when the one who joined it gives up."""
+        cache = await caches.cache()
+        source = Source()
+        source.answers.clear()
+        cache.refresh("test", "{key}", source.load)
+        joined = await joining(cache, source)
+        joined.cancel()
+        await asyncio.wait([joined])
+        source.answers.set()
+        await until(lambda: not cache._flights)
+        assert await value(cache, source) == "old"
+        assert source.loads == 1
+
+
+class TestFigures:
+    async def test_counts(self, cache: Cache, clock: Clock) -> None:
+        """Each answer is one hit, one stale hit or one miss, under the name that it has."""
+        source = Source(ttl_seconds=10, stale_seconds=10)
+        first = await filling(cache, source)
+        second = await joining(cache, source)
+        source.answers.set()
+        await asyncio.gather(first, second)
+        await value(cache, source)
+        clock.now += 10
+        source.error = Unavailable("gone")
+        await value(cache, source, hide=(Unavailable,))
+        figures = cache.figures["test"]
+        assert (figures.misses, figures.hits, figures.stale_hits) == (2, 1, 1)
+        assert (figures.loads, figures.errors) == (2, 0)
+        assert figures.load_seconds > 0
+
+    async def test_usage(self, cache: Cache) -> None:
+        """What is kept has a number and a size."""
+        await value(cache, Source("old", "tag"))
+        usage = await cache.usage()
+        assert usage.entries >= 2
+        assert usage.bytes > 0
