@@ -1,11 +1,19 @@
-"""Databases in servers that are there already, made by a project's own test support."""
+"""Servers for the services: databases in one that is there already, a Redis of the test's own."""
 
 import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from choices import Answers, servers
 from project import Installed, run
+
+PATIENCE_SECONDS = 30
 
 Database = Callable[[Installed, Answers], dict[str, str]]
 
@@ -20,9 +28,7 @@ SUPPORT = {"asyncpg": "postgresql", "psycopg": "postgresql", "asyncmy": "mysql"}
 
 def variables(answers: Answers) -> dict[str, str]:
     """Where the project's tests look for their servers, if they are named."""
-    return {
-        theirs: os.environ[ours] for ours, theirs in servers(answers) if os.environ.get(ours)
-    }
+    return {theirs: os.environ[ours] for ours, theirs in servers(answers) if os.environ.get(ours)}
 
 
 @pytest.fixture
@@ -51,6 +57,50 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
     yield make
     for drop in made:
         drop()
+
+
+class Redis:
+    """A server process of the test's own, at a free port, which it may pause."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port: int = free.getsockname()[1]
+        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = subprocess.Popen(
+            ["redis-server", *options], cwd=folder, stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._port)).close()
+            except ConnectionError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            else:
+                break
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of a service that caches, and keeps its sessions, there."""
+        url = f"redis://127.0.0.1:{self._port}/0"
+        return {"APP_CACHE__URL": url, "APP_SESSIONS__URL": url}
+
+    def pause(self) -> None:
+        """Let it hang: connections stay, and nobody answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def redis(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Redis]:
+    if shutil.which("redis-server") is None:
+        require_or_skip(pytestconfig, "redis-server is not on PATH: install Redis")
+    server = Redis(tmp_path)
+    yield server
+    server.close()
 
 
 def require_or_skip(config: pytest.Config, reason: str) -> None:

@@ -40,6 +40,11 @@ MISSING_SERVERS = {
     "psycopg": "postgresql+psycopg://app:app@127.0.0.1:1/app",
     "asyncmy": "mysql+asyncmy://app:app@127.0.0.1:1/app",
 }
+WITH_CACHE_SERVER = {
+    "no URL": ({"APP_CACHE__URL": "localhost"}, "APP_CACHE__URL"),
+    "no URL for sessions": ({"APP_SESSIONS__URL": "localhost"}, "APP_SESSIONS__URL"),
+    "known URL in production": (PRODUCTION, "APP_CACHE__URL"),
+}
 WITHOUT_TABLES = {**PRODUCTION, "APP_DATABASE__URL": "sqlite+aiosqlite:///new.db"}
 
 
@@ -106,6 +111,17 @@ class TestServe:
         """The default URL, with its password, is for development only."""
         ended = start(installed(answers), PRODUCTION)
         assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
+
+    @corner("redis", "tiered")
+    @pytest.mark.parametrize(
+        ("settings", "named"), WITH_CACHE_SERVER.values(), ids=WITH_CACHE_SERVER.keys()
+    )
+    def test_cache_that_cannot_be(
+        self, installed: Install, answers: Answers, settings: dict[str, str], named: str
+    ) -> None:
+        """An address that is none, or that everybody knows; a server that is away is no fault."""
+        ended = start(installed(answers), settings)
+        assert not list(faults(ended, named)), ended.stderr
 
     @corner("defaults")
     def test_pending_migration(self, installed: Install, answers: Answers) -> None:

@@ -15,6 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 PATIENCE_SECONDS = 30
+TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 
 
 class ServerMissing(Exception):
@@ -29,15 +30,14 @@ def ask(url: str, *command: object) -> Any:
 
 def find() -> str:
     """The URL of TEST_REDIS_URL, else of this machine's Redis, which others may be using."""
-    url = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
     try:
-        ask(url, "PING")
+        ask(TEST_REDIS_URL, "PING")
     except (OSError, RedisError) as error:
         raise ServerMissing(
-            f"No Redis for tests at {url} ({error}): start it with `docker compose up --wait`, or "
+            f"No Redis for tests at {TEST_REDIS_URL} ({error}): start it with `docker compose up --wait`, or "
             "name another in TEST_REDIS_URL"
         ) from None
-    return url
+    return TEST_REDIS_URL
 
 
 def missing_binaries() -> str | None:

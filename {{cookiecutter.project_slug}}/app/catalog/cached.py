@@ -6,8 +6,6 @@ from app.catalog.schemas import (
     Product,
     ProductChanges,
     ProductDraft,
-    ProductPage,
-    ProductQuery,
     Review,
     ReviewDraft,
     Statistics,
@@ -47,8 +45,8 @@ POLICIES: Mapping[str, ResponsePolicy] = {
 
 
 def hot_reads(catalog: Catalog) -> Sequence[HotRead]:
-    """What the first visitors ask for, and the next: kept warm from the start on."""
-    return [catalog.statistics, lambda: catalog.page(ProductQuery())]
+    """What many ask for and takes long: kept warm from the start on."""
+    return [catalog.statistics]
 
 
 class CachedCatalog(Catalog):
@@ -70,10 +68,6 @@ class CachedCatalog(Catalog):
     )
     async def get(self, product_id: int) -> Product:
         return await super().get(product_id)
-
-    @cached(ttl_seconds=10, stale_seconds=60, tags=lambda _page, **_query: [PRODUCTS])
-    async def page(self, query: ProductQuery) -> ProductPage:
-        return await super().page(query)
 
     @cached(ttl_seconds=30, stale_seconds=300, tags=lambda _statistics: [PRODUCTS])
     async def statistics(self) -> Statistics:

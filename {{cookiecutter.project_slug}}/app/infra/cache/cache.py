@@ -264,7 +264,7 @@ class Cache:
     async def _wait_for_turn(
         self, name: str, key: str, since: float
     ) -> tuple[Lease | None, Entry | None]:
-        """The lock of `key`, or what its holder has loaded, not before `since`.
+        """The lock of `key`, or what its holder has loaded, after `since`.
 
         Neither when the backend does not answer, or when the holder takes too long.
         """
@@ -282,7 +282,7 @@ class Cache:
             except asyncio.CancelledError:
                 await self._release(lease)
                 raise
-            if found is not None and self.clock() < found.refresh_at and found.created >= since:
+            if found is not None and self.clock() < found.refresh_at and found.created > since:
                 await self._release(lease)
                 return None, found
             if lease is not None:

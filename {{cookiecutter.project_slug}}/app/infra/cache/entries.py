@@ -30,7 +30,9 @@ def pack(entry: Entry, compress_minimum_bytes: int) -> bytes:
     if len(entry.payload) >= compress_minimum_bytes:
         # zlib's fastest level: a cache is there to save time.
         smaller = zlib.compress(entry.payload, level=1)
-        entry = msgspec.structs.replace(entry, payload=smaller, compressed=True)
+        # What was compressed before would only cost time, at each read.
+        if len(smaller) < len(entry.payload) * 0.9:
+            entry = msgspec.structs.replace(entry, payload=smaller, compressed=True)
     return _encoder.encode(entry)
 
 

@@ -13,7 +13,7 @@ _OVERHEAD_BYTES = 300
 
 class MemoryBounds(BaseModel, use_attribute_docstrings=True):
     max_entries: Annotated[int, Field(ge=1)] = 10_000
-    """Entries in the memory of each process."""
+    """Number of entries in the memory of each process."""
 
     max_bytes: Annotated[int, Field(ge=1_000)] = 64 * 1024 * 1024
     """Bytes of entries, with their keys, in the memory of each process."""

@@ -9,7 +9,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 class CacheSettings(BaseModel, use_attribute_docstrings=True):
     version: Annotated[int, Field(ge=0)] = 1
-    """Counted up, it leaves everything behind that older releases of the service have cached."""
+    """Number of the key space: counted up, what older releases have cached is left behind."""
 
     max_value_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     """Bytes of the largest value that is cached."""
@@ -18,10 +18,10 @@ class CacheSettings(BaseModel, use_attribute_docstrings=True):
     """Bytes from which on a value is compressed."""
 
     ttl_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Part of its lifetime by which an entry may end earlier, so that not all end at once."""
+    """Number, as part of the lifetime, by which entries end earlier, so that not all do at once."""
 
     refresh_ahead: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Last part of its lifetime in which an entry that is asked for is loaded anew; 0 is never."""
+    """Number, as part of the lifetime: asked for in this last part, an entry is loaded anew."""
 
     lease_seconds: Seconds = 5.0
     """Seconds after which another process loads what one that died was loading."""

@@ -12,7 +12,7 @@ from app.infra.sessions.settings import SessionSettings
 
 class MemorySessionSettings(SessionSettings):
     max_sessions: Annotated[int, Field(ge=2)] = 10_000
-    """Sessions in memory, each user counting as one; beyond, the longest idle one ends."""
+    """Number of sessions in memory, each user counting as one; beyond, the longest idle ends."""
 
 
 class MemorySessions:

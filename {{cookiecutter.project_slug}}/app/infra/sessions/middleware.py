@@ -10,7 +10,7 @@ from app.infra.sessions.sessions import WELL_FORMED_ID, Session, Sessions
 
 
 class SessionMiddleware:
-    """Puts a `Session` where handlers find it as `request.state.session`.
+    """Puts a `Session` where HTTP handlers find it as `request.state.session`.
 
     The cookie is out of reach of scripts and of other sites' forms. On an encrypted connection, and
     always in production, it is `Secure`, and its name keeps subdomains from setting it (`__Host-`,
@@ -26,7 +26,7 @@ class SessionMiddleware:
         if scope["type"] != "http" or sessions is None:
             await self._app(scope, receive, send)
             return
-        secure = self._production or scope["scheme"] == "https"
+        secure = self._production or scope.get("scheme", "http") == "https"
         cookie = f"__Host-{sessions.settings.cookie}" if secure else sessions.settings.cookie
         session = scope["state"]["session"] = Session(sessions, _sent_id(scope, cookie))
         failed = False

@@ -70,7 +70,7 @@ class RedisSessionSettings(SessionSettings):
     """Seconds in which Redis must answer."""
 
     breaker_failures: Annotated[int, Field(ge=1)] = 3
-    """Failures in a row after which Redis is left alone."""
+    """Number of failures in a row after which Redis is left alone."""
 
     breaker_window_seconds: Seconds = 2.0
     """Seconds after which one request tries Redis again."""

@@ -107,7 +107,10 @@ class Sessions:
         return Record(self._clock())
 
     async def read(self, session_id: str) -> bytes | None:
-        """The record of a session, idle no longer; None when it is over or never was."""
+        """The record of a session, idle no longer; None when it is over or never was.
+
+        One round trip, and another one when somebody is signed in.
+        """
         settings = self.settings
         raw = await self._store.read(_key(session_id), settings.idle_timeout_seconds)
         record = None if raw is None else decoded(raw)
@@ -293,7 +296,9 @@ class Session:
     async def _save_new(self) -> str | None:
         record = await self._final(None)
         # Nothing written, nothing kept: who only looks gets no cookie.
-        return await self._sessions.add(record) if record.data or record.user else None
+        if not record.data and record.user is None:
+            return None
+        return await self._sessions.add(record)
 
     def _touch(self) -> None:
         if self._saved:

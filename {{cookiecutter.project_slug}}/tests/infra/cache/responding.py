@@ -1,7 +1,7 @@
 """An application behind the cache of responses, and clients that ask it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -13,19 +13,8 @@ from app.infra.cache import Cache
 from app.infra.cache.memory import Memory, MemorySettings
 from app.infra.cache.policies import ResponsePolicy
 from app.infra.cache.responses import ResponseCache
+from tests.caches import PATIENCE_SECONDS, Clock
 from tests.messages import body_of, headers_of, http_scope
-
-PATIENCE_SECONDS = 10
-
-
-class Clock:
-    """Seconds since 1970 that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -144,11 +133,51 @@ class Service:
                 await asyncio.wait(tasks)
 
 
-async def until(reached: Callable[[], bool]) -> None:
-    """Let others go on until `reached`."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not reached():
-            await asyncio.sleep(0)
+class Slow:
+    """An application that answers when it is let, each time in the next of several ways."""
+
+    def __init__(self, *answers: Sequence[Message | Exception]) -> None:
+        self._answers = answers
+        self._calls = 0
+        self.reached = asyncio.Event()
+        self.let = asyncio.Event()
+        self.ended: list[str] = []
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        messages = self._answers[min(self._calls, len(self._answers) - 1)]
+        self._calls += 1
+        number = self._calls
+        self.reached.set()
+        try:
+            await self.let.wait()
+            for message in messages:
+                if isinstance(message, Exception):
+                    raise message
+                await send({key: _numbered(value, number) for key, value in message.items()})
+            self.ended.append("well")
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            raise
+
+
+def _numbered(value: object, number: int) -> object:
+    """`N` in a body or in a path, replaced."""
+    if isinstance(value, bytes):
+        return value.replace(b"N", b"%d" % number)
+    return value.replace("N", str(number)) if isinstance(value, str) else value
+
+
+def start(status: int = 200, **headers: str) -> Message:
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": named}
+
+
+def body(content: bytes = b"N", *, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": content, "more_body": more}
+
+
+WHOLE = [start(), body()]
+STREAM = [start(), body(b"N1,", more=True), body(b"N2", more=False)]
 
 
 async def _never(_request: object) -> Any:

@@ -18,8 +18,8 @@ from tests.serving import running
 probe = APIRouter()
 
 LIMITS: dict[str, Any] = {
-    "idle_timeout_seconds": 100,
-    "absolute_timeout_seconds": 250,
+    "idle_timeout_seconds": 1_000,
+    "absolute_timeout_seconds": 2_500,
     "max_bytes": 1_000,
 }
 """Settings of the sessions, for the tests to run into."""

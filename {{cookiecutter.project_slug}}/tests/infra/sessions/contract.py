@@ -67,6 +67,14 @@ class Concurrency:
         assert await browser.does("GET", "/values/all") == len(names)
         assert [await browser.does("GET", f"/values/{name}") for name in names] == names
 
+    async def test_within_a_request(self, kept: Kept) -> None:
+        """Two of its tasks can use the session at the same time."""
+        session = Session(kept.sessions, await begun(kept))
+        await asyncio.gather(session.set("a", 1), session.set("b", 2), session.get("colour"))
+        assert [await session.get(name) for name in ("a", "b", "colour")] == [1, 2, "red"]
+        await session.save()
+        assert [await session.get(name) for name in ("a", "b", "colour")] == [1, 2, "red"]
+
     async def test_write_meanwhile(self, kept: Kept) -> None:
         """What is saved later is added to it, under a new id too; the same name is overwritten."""
         session_id = await begun(kept)
@@ -127,11 +135,11 @@ class Expiry:
         """Each use counts, reading too; requests without the session do not."""
         await browser.does("PUT", "/values/a", 1)
         for _ in range(2):
-            await kept.wait(60)
+            await kept.wait(600)
             assert await browser.does("GET", "/values/a") == 1
-        await kept.wait(60)
+        await kept.wait(600)
         await browser.does("GET", "/untouched")
-        await kept.wait(60)
+        await kept.wait(600)
         assert await browser.does("GET", "/values/a") is None
         assert await kept.raw() == {}
 
@@ -139,31 +147,31 @@ class Expiry:
         """However often it is used, written, or rotated."""
         await browser.does("PUT", "/values/a", 1)
         for _ in range(3):
-            await kept.wait(80)
+            await kept.wait(800)
             await browser.does("POST", "/rotate")
             await browser.does("POST", "/counts/b")
         assert await browser.does("GET", "/values/b") == 3
-        await kept.wait(11)
+        await kept.wait(110)
         assert await browser.does("GET", "/values/b") is None
 
     async def test_begins_anew_with_a_sign_in(self, browser: Browser, kept: Kept) -> None:
         """Who has just shown who they are is believed for as long as any other."""
         await browser.does("POST", "/sign-in/ada")
         for _ in range(2):
-            await kept.wait(80)
+            await kept.wait(800)
             await browser.does("GET", "/user")
         await browser.does("POST", "/sign-in/ada")
         for _ in range(3):
-            await kept.wait(80)
+            await kept.wait(800)
             assert await browser.does("GET", "/user") == "ada"
-        await kept.wait(11)
+        await kept.wait(110)
         assert await browser.does("GET", "/user") is None
 
     async def test_of_what_is_long_gone(self, browser: Browser, kept: Kept) -> None:
         """A session that expired is replaced, under another id."""
         await browser.does("PUT", "/values/a", 1)
         sent = browser.id
-        await kept.wait(101)
+        await kept.wait(1_010)
         await browser.does("PUT", "/values/b", 2)
         assert browser.id not in (None, sent)
         assert await browser.does("GET", "/values/a") is None

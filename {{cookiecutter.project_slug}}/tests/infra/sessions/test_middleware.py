@@ -21,7 +21,7 @@ from app.settings import Settings
 from tests.infra.sessions.browsers import Browser, Kept, serving
 from tests.infra.sessions.contract import begun
 from tests.messages import body_of, exchange, headers_of, http_scope
-from tests.serving import running
+from tests.serving import running, started
 
 
 class TestCookie:
@@ -108,7 +108,8 @@ class TestForgery:
         await session.save()
         before = dict(store._kept)
         scope = http_scope(headers=[(b"cookie", cookie)])
-        scope |= {"state": {"sessions": sessions}, "scheme": scheme}
+        scope["scheme"] = scheme
+        scope["state"] = {"sessions": sessions}
         sent = await exchange(SessionMiddleware(tell, production=False), scope)
         assert sent[0]["status"] == 200
         assert body_of(sent) == b"None"
@@ -142,21 +143,20 @@ class TestCaching:
 
     async def test_as_the_handler_says(self, settings: Settings, kept: Kept) -> None:
         """What it set stays, and what varies more varies by the cookie besides."""
-        async with custom(settings, kept.sessions) as client:
+        async with running(custom(settings, kept.sessions)) as client:
             response = await client.get("/own")
         assert response.headers["cache-control"] == "private, max-age=5"
         assert response.headers["vary"] == "Accept-Language, Cookie"
 
 
-@asynccontextmanager
-async def custom(settings: Settings, sessions: Sessions | None) -> AsyncIterator[AsyncClient]:
+def custom(settings: Settings, sessions: Sessions | None) -> FastAPI:
     """A service with handlers that do not do as others do."""
 
     @asynccontextmanager
     async def open_rooms(_settings: Settings) -> AsyncIterator[dict[str, Any]]:
         yield {} if sessions is None else {"sessions": sessions}
 
-    app: FastAPI = create_app(settings, open_rooms=open_rooms)
+    app = create_app(settings, open_rooms=open_rooms)
 
     @app.get("/own")
     async def own_headers(request: Request, response: Response) -> None:
@@ -202,31 +202,31 @@ async def custom(settings: Settings, sessions: Sessions | None) -> AsyncIterator
         found: list[int] = await session.get("a")
         return found
 
-    async with running(app) as client:
-        yield client
+    return app
 
 
 class TestHandlers:
     async def test_without_sessions(self, settings: Settings) -> None:
         """A service that opens none serves everything else."""
-        async with custom(settings, None) as client:
+        async with running(custom(settings, None)) as client:
             assert (await client.get("/without")).json() is False
 
     async def test_write_late(self, settings: Settings, kept: Kept) -> None:
         """Once the response has begun it is too late, and that is said."""
-        async with custom(settings, kept.sessions) as client:
+        async with running(custom(settings, kept.sessions)) as client:
             assert "one" + "The response has begun" in (await client.get("/late")).text
 
     async def test_crash(self, settings: Settings, kept: Kept) -> None:
         """Nothing is kept of a request that failed."""
-        async with custom(settings, kept.sessions) as client:
-            with pytest.raises(RuntimeError):
-                await client.get("/crash")
+        async with started(custom(settings, kept.sessions)) as app:
+            sent = await exchange(app, http_scope("/crash"))
+        assert sent[0]["status"] == 500
+        assert "set-cookie" not in headers_of(sent)
         assert await kept.raw() == {}
 
     async def test_change_in_place(self, settings: Settings, kept: Kept) -> None:
         """Once, and only what was handed over."""
-        async with custom(settings, kept.sessions) as client:
+        async with running(custom(settings, kept.sessions)) as client:
             assert (await client.get("/in-place")).json() == [1, 3]
             assert (await client.get("/in-place")).json() == [1, 3, 1, 3]
             assert (await client.get("/in-place")).json() == [1, 3, 1, 3, 1, 3]
@@ -244,7 +244,8 @@ class Contested(MemorySessions):
     """A store in which somebody else is always faster."""
 
     async def replace(self, key: str, old: bytes, new: bytes, ttl_seconds: float) -> bool:
-        return False
+        await super().replace(key, old, old + b" ", ttl_seconds)
+        return await super().replace(key, old, new, ttl_seconds)
 
 
 class TestContest:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.errors import StartupError, Unavailable
 from app.infra.sessions import Session, Sessions
@@ -17,32 +16,34 @@ from tests.infra.sessions import contract
 from tests.infra.sessions.browsers import LIMITS, Browser, Clock, Kept, serving
 from tests.infra.sessions.contract import begun
 from tests.problems import problem
+from tests.redis import ServerMissing, find
 
-URL = "redis://127.0.0.1:6379/0"
+
+@pytest.fixture(scope="session")
+def url(pytestconfig: pytest.Config) -> str:
+    """A Redis, in which the tests have prefixes of their own."""
+    try:
+        return find()
+    except ServerMissing as missing:
+        if pytestconfig.getoption("require_services", default=False):
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
 
 
 @pytest.fixture
-async def prefix(pytestconfig: pytest.Config) -> str:
+def prefix() -> str:
     """What begins the keys of the test alone."""
-    async with Redis.from_url(URL) as redis:
-        try:
-            await redis.ping()
-        except RedisError as error:
-            reason = f"Redis does not answer at {URL}: {error}"
-            if pytestconfig.getoption("require_services", default=False):
-                pytest.fail(reason, pytrace=False)
-            pytest.skip(reason)
-    return f"test-{uuid.uuid4().hex}"
+    return f"test-sessions-{uuid.uuid4().hex}"
 
 
 @pytest.fixture
-async def kept(prefix: str) -> AsyncIterator[Kept]:
+async def kept(url: str, prefix: str) -> AsyncIterator[Kept]:
     """Sessions in Redis, under keys of the test's own."""
     clock = Clock()
     # Time-outs that no busy machine runs into.
     patient = {"connect_timeout_seconds": 60, "timeout_seconds": 60}
-    settings = RedisSessionSettings(**LIMITS, **patient, url=URL, prefix=prefix)
-    async with Redis.from_url(URL) as redis:
+    settings = RedisSessionSettings(**LIMITS, **patient, url=url, prefix=prefix)
+    async with Redis.from_url(url) as redis:
 
         async def keys() -> list[bytes]:
             return [key async for key in redis.scan_iter(f"{prefix}:*", count=1_000)]
@@ -57,6 +58,7 @@ async def kept(prefix: str) -> AsyncIterator[Kept]:
             return {key: value for key, value in found.items() if isinstance(value, bytes)}
 
         sessions = Sessions(RedisSessions(settings), settings, clock)
+        await sessions.open()
         try:
             yield Kept(sessions, clock, wait, raw)
         finally:
@@ -98,28 +100,28 @@ class TestAtRest(contract.AtRest):
 
 
 class TestLifetime:
-    async def test_of_keys(self, browser: Browser, kept: Kept, prefix: str) -> None:
+    async def test_of_keys(self, browser: Browser, kept: Kept, url: str, prefix: str) -> None:
         """Everything expires by itself: sessions when idle, users after all their sessions."""
         await browser.does("POST", "/sign-in/ada")
-        async with Redis.from_url(URL) as redis:
+        async with Redis.from_url(url) as redis:
             lifetimes = {
                 key.removeprefix(f"{prefix}:").partition(":")[0]: await redis.pttl(key)
                 for key in await kept.raw()
             }
         assert lifetimes.keys() == {"session", "user"}
-        assert 90_000 < lifetimes["session"] <= 100_000
-        assert 240_000 < lifetimes["user"] <= 250_000
+        assert 900_000 < lifetimes["session"] <= 1_000_000
+        assert 2_400_000 < lifetimes["user"] <= 2_500_000
 
-    async def test_near_the_absolute_end(self, kept: Kept) -> None:
+    async def test_near_the_absolute_end(self, kept: Kept, url: str) -> None:
         """Nothing is kept for longer than it is valid."""
         session_id = await begun(kept)
-        kept.clock.now += 200
+        kept.clock.now += 2_000
         session = Session(kept.sessions, session_id)
         await session.set("a", 1)
         await session.save()
         (key,) = await kept.raw()
-        async with Redis.from_url(URL) as redis:
-            assert 0 < await redis.pttl(key) <= 50_000
+        async with Redis.from_url(url) as redis:
+            assert 0 < await redis.pttl(key) <= 500_000
 
 
 class Silent:
@@ -169,11 +171,10 @@ class TestOutage:
         for _ in range(3):
             with pytest.raises(Unavailable):
                 await sessions.read("x" * 43)
-        connections = len(silent.connections)
         for _ in range(100):
             with pytest.raises(Unavailable):
                 await sessions.read("x" * 43)
-        assert len(silent.connections) == connections
+        assert len(silent.connections) <= 3
         await sessions.close()
         server.close()
         for writer in silent.connections:
