@@ -45,14 +45,6 @@ def no_cache(answers: Answers) -> bool:
     return answers["cache_backend"] == "none"
 
 
-def no_memory_cache(answers: Answers) -> bool:
-    return answers["cache_backend"] != "memory"
-
-
-def no_local_cache(answers: Answers) -> bool:
-    return answers["cache_backend"] not in {"memory", "tiered"}
-
-
 def no_redis(answers: Answers) -> bool:
     return answers["cache_backend"] not in {"redis", "tiered"}
 
@@ -88,8 +80,6 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog/repository.py": no_database,
     "app/infra/cache": no_cache,
     "app/infra/cache/commands.py": no_redis,
-    "app/infra/cache/lru.py": no_local_cache,
-    "app/infra/cache/memory.py": no_memory_cache,
     "app/infra/cache/redis.py": no_redis,
     "app/infra/cache/tiered.py": no_tiered,
     "app/infra/database": no_database,
@@ -110,6 +100,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/sessions/redis.py": no_redis,
     "app/infra/units.py": no_units,
     "compose.yaml": no_servers,
+    "tests/caches.py": no_cache,
     "tests/catalog": no_example,
     "tests/catalog/test_batching.py": no_database,
     "tests/catalog/test_recent.py": no_cache,
@@ -117,6 +108,9 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/catalog/test_statements.py": no_database,
     "tests/databases.py": no_database,
     "tests/infra/cache": no_cache,
+    "tests/infra/cache/test_faults.py": no_redis,
+    "tests/infra/cache/test_redis.py": no_redis,
+    "tests/infra/cache/test_tiered.py": no_tiered,
     "tests/infra/database": no_database,
     "tests/infra/database/test_faults.py": no_server,
     "tests/infra/database/test_freshness.py": no_server,

@@ -69,14 +69,23 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
-    for room in ("CACHE", "SESSIONS"):
-        monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL)
-        monkeypatch.setenv(f"APP_{room}__PREFIX", f"test-{uuid.uuid4().hex}")
-        # Time-outs that no busy machine runs into; tests that are about them set their own.
-        monkeypatch.setenv(f"APP_{room}__CONNECT_TIMEOUT_SECONDS", "20")
-        monkeypatch.setenv(f"APP_{room}__TIMEOUT_SECONDS", "20")
-    # {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+
+
+def with_own_keys(settings: Settings) -> Settings:
+    """`settings` with keys of the test's own in the Redis that is there."""
+    # Time-outs that no busy machine runs into; tests that are about them set their own.
+    own = {
+        "url": TEST_REDIS_URL,
+        "prefix": f"test-{uuid.uuid4().hex}",
+        "connect_timeout_seconds": 20,
+        "timeout_seconds": 20,
+    }
+    rooms = {"cache": settings.cache, "sessions": settings.sessions}
+    return settings.model_copy(
+        update={name: room.model_copy(update=own) for name, room in rooms.items()}
+    )
+# {% endif %}
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 
 
@@ -101,7 +110,12 @@ def settings(migrated_file: Path, tmp_path: Path) -> Settings:
     shutil.copy(migrated_file, path)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     patient = {"acquire_timeout_seconds": 60, "busy_timeout_seconds": 60}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    own = with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
+    return with_own_keys(own)
+    # {% else %}
     return with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
+    # {% endif %}
 # {% elif cookiecutter.database_driver != "none" %}
 
 
@@ -163,14 +177,23 @@ def settings(server: Server, migrated_database: str) -> Settings:
     """Settings with a database that is up to date and empty."""
     server.empty(migrated_database)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    own = with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    return with_own_keys(own)
+    # {% else %}
     return with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    # {% endif %}
 # {% else %}
 
 
 @pytest.fixture
 def settings() -> Settings:
     """Settings as they are when nothing is set."""
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    return with_own_keys(Settings())
+    # {% else %}
     return Settings()
+    # {% endif %}
 # {% endif %}
 
 
@@ -193,13 +216,22 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver == "none" %}
+# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] %}
 def startable() -> None:
     """Whatever the service needs to start in a process of its own: nothing."""
-# {% else %}
+# {% elif cookiecutter.database_driver == "none" %}
+def startable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the service needs to start in a process of its own: keys."""
+    # {% else %}
 def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the service needs to start in a process of its own: a database."""
     monkeypatch.setenv("APP_DATABASE__URL", new_database)
+    # {% endif %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    prefix = f"test-{uuid.uuid4().hex}"
+    for room in ("CACHE", "SESSIONS"):
+        monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL)
+        monkeypatch.setenv(f"APP_{room}__PREFIX", prefix)
 # {% endif %}
 
 

@@ -34,8 +34,8 @@ def find() -> str:
         ask(TEST_REDIS_URL, "PING")
     except (OSError, RedisError) as error:
         raise ServerMissing(
-            f"No Redis for tests at {TEST_REDIS_URL} ({error}): start it with `docker compose up --wait`, or "
-            "name another in TEST_REDIS_URL"
+            f"No Redis for tests at {TEST_REDIS_URL} ({error}): start it with `docker compose up "
+            "--wait`, or name another in TEST_REDIS_URL"
         ) from None
     return TEST_REDIS_URL
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -209,6 +209,8 @@ class Asked:
             return "left-alone"
         if start.get("trailers"):
             return "trailers"
+        if self.tags() is None:
+            return "no-tags"
         fields = combined(start.get("headers", ()))
         return lifetime(self.route.policy, start["status"], fields, self.cache.clock())
 
@@ -219,11 +221,11 @@ class Asked:
         if fields.get(b"content-length", b"%d" % len(body)) != b"%d" % len(body):
             return None
         etag = etag_of(fields, body)
-        headers = dressed(policy, headers, etag, self.tags(), authorized=self.authorized)
+        headers = dressed(policy, headers, etag, self.tags() or (), authorized=self.authorized)
         return Response(start["status"], headers, body, etag, age_seconds)
 
-    def tags(self) -> tuple[str, ...]:
-        return tuple(self.route.policy.tags(self.parameters.groupdict()))
+    def tags(self) -> Collection[str] | None:
+        return self.route.policy.tags(self.parameters.groupdict())
 
 
 class Kept:
@@ -340,7 +342,7 @@ class Run:
             _encode(response),
             ttl_seconds=self._lifetime.ttl_seconds,
             stale_seconds=self._lifetime.stale_seconds,
-            tags=self._asked.tags(),
+            tags=self._asked.tags() or (),
         )
 
     def _decide(self, verdict: Loaded | str) -> None:

@@ -56,8 +56,11 @@ class ResponsePolicy:
 
     ttl_seconds: float
     """How long a response is fresh here; a little less, at random."""
-    tags: Callable[[Mapping[str, str]], Collection[str]] = _untagged
-    """From the parameters in the path, as they were sent; `Cache.forget` outdates by tag."""
+    tags: Callable[[Mapping[str, str]], Collection[str] | None] = _untagged
+    """From the parameters in the path, as they were sent; `Cache.forget` outdates by tag.
+
+    None for a path whose response is not to be kept.
+    """
     vary: tuple[str, ...] = ()
     """Request headers, besides Accept-Encoding, that the response depends on."""
     private: bool = False

@@ -55,7 +55,7 @@ async def nothing_is_lost() -> AsyncIterator[None]:
     yield
     # The tests themselves run in tasks of anyio's.
     await until(lambda: all("TestRunner" in repr(task) for task in asyncio.all_tasks()))
-    gc.collect()
+    gc.collect(1)
     assert failures == []
 
 

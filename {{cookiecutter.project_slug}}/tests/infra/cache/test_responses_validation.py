@@ -195,6 +195,16 @@ class TestPrivate:
         assert service.calls == 2
         assert (await service.cache.usage()).entries == 0
 
+    @pytest.mark.parametrize("own", ["private, max-age=0", "no-cache"])
+    async def test_whatever_the_application_says(self, own: str) -> None:
+        """RFC 9111, section 5.2.2.4: what must be validated can be."""
+        answer = Answer(headers={"cache-control": own, "vary": "Cookie"}, body=b"x")
+        service = Service(ResponsePolicy(60, private=True), answer)
+        first = await service.get()
+        assert first.headers["cache-control"] == own
+        assert first.headers["vary"] == "Cookie, accept-encoding"
+        assert (await service.get(if_none_match=first.headers["etag"])).status == 304
+
     async def test_conditions_reach_the_application(self) -> None:
         """RFC 9110, section 13.2: it may know without making the answer."""
         service = Service(ResponsePolicy(60, private=True), Answer(304))
@@ -222,6 +232,14 @@ class TestTags:
         await service.cache.forget(tags=["page:1"])
         assert (await service.get()).body == b"3"
         assert (await service.get("/page/2")).told == "hit; ttl=60"
+
+    async def test_that_nobody_knows(self) -> None:
+        """What nothing could outdate is not kept, nor is anybody else asked to keep it."""
+        service = Service(ResponsePolicy(60, tags=lambda _: None))
+        for body in (b"1", b"2"):
+            reply = await service.get()
+            assert (reply.body, reply.told) == (body, "fwd=uri-miss; detail=no-tags")
+            assert "cache-control" not in reply.headers
 
     async def test_cannot_write_headers(self) -> None:
         """RFC 9110, section 5.5: a path may hold anything."""
