@@ -70,7 +70,7 @@ TRACES = [
     trace("license", {"MIT"}, r"\bMIT\b", "permission is hereby granted"),
     trace("license", {"Apache-2.0"}, "apache"),
     trace("license", {"Proprietary"}, "proprietary", "all rights reserved"),
-    trace("database_driver", {"aiosqlite"}, "sqlite", "pragma"),
+    trace("database_driver", {"aiosqlite"}, "sqlite", "pragma [a-z_]+ ?[=(]"),
     trace("database_driver", {"asyncpg"}, "asyncpg"),
     trace("database_driver", {"psycopg"}, "psycopg", "libpq"),
     trace("database_driver", {"asyncpg", "psycopg"}, "postgres", r"\bpg_", "pgbouncer"),

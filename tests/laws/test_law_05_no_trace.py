@@ -39,6 +39,8 @@ def unused_modules(project: Path) -> set[str]:
                 imported |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+    # Whoever imports a module imports the packages that it is in.
+    imported |= {parent.rpartition(".")[0] for parent in imported}
     inner = {name for name in modules if name.startswith("app.")} - imported
     # Found by their path: by Python's -m, and by Alembic.
     return {name for name in inner if not re.search(r"__main__|\.alembic\.|\.migrations\.", name)}

@@ -58,7 +58,7 @@ class Worker:
         """
 
         async def load() -> Loaded:
-            value = await self.source.get(f"{self.values}-{trial}")
+            value: bytes = await self.source.get(f"{self.values}-{trial}")  # type: ignore[assignment]
             # Long enough that it is outdated meanwhile.
             await asyncio.sleep(0.002)
             return Loaded(value, ttl_seconds=60, tags=[trial])
@@ -67,7 +67,7 @@ class Worker:
         until = time.monotonic() + seconds
         after = 0
         while (first is None and time.monotonic() < until) or after < 20:
-            entry = await self.cache.get("test", f"{{{trial}}}", load)
+            entry = await self.cache.get("test", "{" + str(trial) + "}", load)
             now, value = time.monotonic(), int(entry.payload)
             backwards += value < seen
             seen = max(seen, value)

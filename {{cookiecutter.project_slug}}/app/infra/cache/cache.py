@@ -149,7 +149,7 @@ class Cache:
                 if tokens != list(entry.tokens.values()):
                     return None
         except (CacheUnavailable, ValueError):
-            # The breaker logs that it does not answer; what does not decode is written anew.
+            # The backend logs when it goes away; what does not decode is written anew.
             self.figures[name].errors += 1
             return None
         finally:

@@ -7,7 +7,6 @@ from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json, to_json
 
 from app.errors import ServiceError, TimedOut, Unavailable
 from app.infra.cache.cache import Cache, Loaded
@@ -21,6 +20,8 @@ UNREACHABLE: tuple[type[Exception], ...] = (Unavailable, TimedOut, OSError)
 """What a source raises that does not answer: errors that say nothing about the value."""
 
 _RESULT, _ERROR = b"r", b"e"
+# Of an error: its name and its sentence.
+_said = TypeAdapter(tuple[str, str])
 
 
 def cached(
@@ -42,7 +43,7 @@ def cached(
 
     Args:
         ttl_seconds: how long a result is fresh; a little less, at random.
-        tags: of a result, from the result and the arguments (`lambda result, product_id: …`).
+        tags: of a result, from the result and the arguments (`lambda result, order_id: …`).
             `Cache.forget` with one of them outdates it. Of an error, the result is None.
         stale_seconds: how much longer a result is better than an error.
         hide: the errors that it is better than.
@@ -155,7 +156,7 @@ class _Plan:
             if type(error) not in self.errors:
                 # One of a kind that was declared, but perhaps not made from a sentence alone.
                 raise
-            return _ERROR + to_json([type(error).__name__, error.detail]), None
+            return _ERROR + _said.dump_json((type(error).__name__, error.detail)), None
         # What was left unset stays so: responses leave it out.
         return _RESULT + self.adapter.dump_json(result, exclude_unset=True), result
 
@@ -164,7 +165,7 @@ class _Plan:
         kind, text = payload[:1], payload[1:]
         if kind == _RESULT:
             return self.adapter.validate_json(text)
-        name, detail = from_json(text)
+        name, detail = _said.validate_json(text if kind == _ERROR else b"")
         for error in self.errors:
             if error.__name__ == name:
                 raise error(detail)

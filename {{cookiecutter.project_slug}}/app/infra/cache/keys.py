@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, TypeAdapter
 
 _DIGEST_BYTES = 16
-_BY_TEXT = (Decimal, date, time, timedelta, UUID, complex, float)
+_BY_TEXT = (str, Decimal, date, time, timedelta, UUID, complex, float)
 
 
 def digest(value: object) -> str:
@@ -54,8 +54,6 @@ def _plain(value: object) -> Any:
         return ["mapping", _pairs(value)]
     if isinstance(value, Set):
         return ["set", sorted(json.dumps(_plain(item)) for item in value)]
-    if isinstance(value, str):
-        return [_name(kind), str(value)]
     if isinstance(value, Sequence):
         return [_name(kind), *map(_plain, value)]
     raise TypeError(

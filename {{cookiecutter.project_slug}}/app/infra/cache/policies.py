@@ -214,6 +214,9 @@ def _unkept(
         return "partial"
     if b"set-cookie" in fields:
         return "set-cookie"
+    if fields.get(b"content-type", b"").startswith(b"text/event-stream"):
+        # Nobody knows when the first event comes.
+        return "stream"
     if policy.private:
         return None
     # With field names as arguments the latter two might be read more generously.

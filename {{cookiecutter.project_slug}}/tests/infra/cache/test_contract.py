@@ -197,6 +197,18 @@ class TestErrors:
         with pytest.raises(Unavailable):
             await value(cache, source, hide=(Unavailable,))
 
+    async def test_too_late(self, cache: Cache, clock: Clock) -> None:
+        """A value that is too old even for that when the error comes is not."""
+        source = Source(ttl_seconds=10, stale_seconds=20)
+        await value(cache, source)
+        clock.now += 29
+        source.error = Unavailable("gone")
+        asking = await filling(cache, source, hide=(Unavailable,))
+        clock.now += 1
+        source.answers.set()
+        with pytest.raises(Unavailable):
+            await asking
+
     async def test_answers(self, cache: Cache, clock: Clock) -> None:
         """Not than one that says that there is nothing."""
         source = Source(ttl_seconds=10, stale_seconds=20)

@@ -13,7 +13,7 @@ from tests.caches import PATIENCE_SECONDS, Clock, Source, filling, until, value
 from tests.recorded import Log, recorded
 from tests.redis import PrivateServer
 
-KEYS = [f"{{{number}}}" for number in range(5)]
+KEYS = ["{" + str(number) + "}" for number in range(5)]
 
 
 class Service:
@@ -120,6 +120,16 @@ class TestGone:
         await service.write()
         await service.recovers()
 
+    async def test_asked_after(self, service: Service, server: PrivateServer) -> None:
+        """Nobody who asks after a change shares what was loaded before it, without Redis either."""
+        server.kill()
+        first = await filling(service.cache, service.source, "{filling}")
+        await service.write()
+        later = asyncio.create_task(value(service.cache, service.source, "{filling}"))
+        await until(lambda: service.cache._flights)
+        service.source.answers.set()
+        assert [await first, await later] == ["1", "11"]
+
     async def test_at_the_start(
         self, services: Callable[..., Service], server: PrivateServer
     ) -> None:
@@ -148,7 +158,7 @@ class TestHanging:
         """They share the time-outs, however many there are, and more than connections."""
         server.pause()
         started = asyncio.get_running_loop().time()
-        asked = [value(service.cache, service.source, f"{{many {i}}}") for i in range(500)]
+        asked = [value(service.cache, service.source, "{many " + str(i) + "}") for i in range(500)]
         assert await asyncio.gather(*asked) == ["1"] * 500
         # One after the other in 20 connections, they would take longer than is waited for.
         assert asyncio.get_running_loop().time() - started < PATIENCE_SECONDS / 3
@@ -156,6 +166,9 @@ class TestHanging:
     async def test_forgotten_meanwhile(self, service: Service, server: PrivateServer) -> None:
         """What could not be outdated is, before anything is read again."""
         server.pause()
+        # Redis would do what it has already been sent, although nobody waits for its answer.
+        await service.serve()
+        assert service.backend._breaker.is_open
         await service.write()
         await service.serve()
         server.resume()
@@ -232,7 +245,7 @@ class TestFull:
         service = services(server.url, compress_minimum_bytes=1_000_000)
         large = Source("x" * 100_000, "tag")
         for turn in range(60):
-            await value(service.cache, large, f"{{large {turn}}}")
+            await value(service.cache, large, "{large " + str(turn) + "}")
             if turn % 10 == 9:
                 await service.write()
             await service.serve()
@@ -321,7 +334,9 @@ class TestAttempts:
             service.backend._breaker._clock = clock
 
             async def serve() -> None:
-                asked = (value(service.cache, service.source, f"{{{i}}}") for i in range(100))
+                asked = (
+                    value(service.cache, service.source, "{" + str(i) + "}") for i in range(100)
+                )
                 await asyncio.gather(*asked)
 
             await serve()

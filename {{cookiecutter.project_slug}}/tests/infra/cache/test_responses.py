@@ -278,6 +278,21 @@ class TestStream:
         assert reply.body == b"012"
         assert "etag" not in reply.headers
 
+    async def test_of_events_begins_at_once(self) -> None:
+        """A client hears that it is connected before there is an event."""
+        slow = Slow([body(more=True), body(b"")])
+        client = Client()
+
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            await send(start(content_type="text/event-stream"))
+            await slow(scope, receive, send)
+
+        service = Service(ONE_MINUTE, handle=handle)
+        task = asyncio.create_task(service.ask(service.scope(), client))
+        await until(lambda: client.sent)
+        slow.let.set()
+        assert (await task).body == b"1"
+
 
 class TestFailure:
     @pytest.mark.parametrize("answer", [[], [start()], [start(), body(more=True)]])
@@ -301,6 +316,13 @@ class TestFailure:
             await service.ask(service.scope(), client)
         assert Reply(client.sent).body == b"1"
         assert (await service.get()).told == "hit; ttl=60"
+
+    async def test_to_end(self) -> None:
+        """What comes behind the end is nobody's."""
+        slow = Slow([*WHOLE, body(b"more")])
+        slow.let.set()
+        service = Service(ONE_MINUTE, handle=slow)
+        assert [(await service.get()).body for _ in range(2)] == [b"1", b"1"]
 
     async def test_to_answer(self) -> None:
         """Nothing is made of nothing."""

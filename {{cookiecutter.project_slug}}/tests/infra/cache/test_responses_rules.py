@@ -63,6 +63,7 @@ class TestStoring:
             ("5.3 max-age over Expires", 200, {"expires": "0", "cache-control": "max-age=9"}, True),
             ("4.2.3 an age that leaves some", 200, {"age": "59"}, True),
             ("4.2.3 an age that leaves none", 200, {"age": "60"}, False),
+            ("3.3 events without an end", 200, {"content-type": "text/event-stream"}, False),
             ("7.3 a cookie", 200, {"set-cookie": "a=b"}, False),
         ],
     )

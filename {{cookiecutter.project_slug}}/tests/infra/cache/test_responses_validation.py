@@ -80,6 +80,11 @@ class TestEntityTag:
         assert [(await service.get(**asked)).status for _ in range(2)] == [status] * 2, section
         assert service.calls == 1
 
+    async def test_of_no_date(self) -> None:
+        """RFC 9110, section 13.1.3: without Last-Modified there is nothing to compare with."""
+        service = Service(ONE_MINUTE)
+        assert [(await service.get(if_modified_since=NOW)).status for _ in range(2)] == [200] * 2
+
     async def test_of_an_error(self) -> None:
         """RFC 9110, section 13.2.1: conditions are about what would be 2xx."""
         policy = ResponsePolicy(ttl_seconds=60, statuses=frozenset({404}))

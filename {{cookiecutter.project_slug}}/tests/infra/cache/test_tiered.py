@@ -39,13 +39,15 @@ class Process:
 
 
 class Proxy:
-    """Stands between a process and Redis, and holds back answers, but not what is told unasked."""
+    """Stands between a process and Redis, and holds back answers, or what is told unasked."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._tasks: list[asyncio.Task[None]] = []
         self.answers = asyncio.Event()
         self.answers.set()
+        self.changes = asyncio.Event()
+        self.changes.set()
 
     async def start(self) -> str:
         """The URL that leads through it."""
@@ -72,8 +74,7 @@ class Proxy:
         async def answer() -> None:
             with closing(writer):
                 while data := await redis_reader.read(65_536):
-                    if not tells.is_set():
-                        await self.answers.wait()
+                    await (self.changes if tells.is_set() else self.answers).wait()
                     writer.write(data)
 
         self._tasks += [asyncio.create_task(ask()), asyncio.create_task(answer())]
@@ -135,6 +136,13 @@ async def remember(process: Process, source: Source) -> None:
             pass
 
 
+async def quiet(process: Process, other: Process) -> None:
+    """Until `process` has heard everything that Redis has told so far."""
+    process.backend._local.put("cache:told", b"", LONG)
+    await other.backend._redis.set("cache:told", "", px=1)
+    await until(lambda: process.backend._local.get("cache:told") is None)
+
+
 class TestReading:
     async def test_asks_redis_nothing(self, server: PrivateServer, one: Process) -> None:
         """What is in memory is answered from there."""
@@ -162,7 +170,7 @@ class TestReading:
         source = Source()
         for _ in range(2):
             for number in range(10):
-                await value(process.cache, source, f"{{{number}}}")
+                await value(process.cache, source, "{" + str(number) + "}")
         assert process.kept <= 5
         assert source.loads == 10
 
@@ -177,6 +185,29 @@ class TestReading:
             await value(two.cache, source)
             await value(one.cache, source)
             assert source.loads == turn + 2
+
+    @pytest.mark.parametrize("who", ["itself", "another"])
+    async def test_too_old_and_not_told(
+        self,
+        proxy: Proxy,
+        one: Process,
+        processes: Callable[..., Any],
+        clock: Clock,
+        who: str,
+    ) -> None:
+        """Nor does it before it has been told that there is something newer."""
+        late: Process = await processes(await proxy.start(), timeout_seconds=PATIENCE_SECONDS)
+        source = Source(ttl_seconds=10)
+        await remember(late, source)
+        await quiet(late, one)
+        proxy.changes.clear()
+        clock.now += 10
+        await value(late.cache if who == "itself" else one.cache, source)
+        for _ in range(3):
+            await value(late.cache, source)
+        assert source.loads == 2
+        proxy.changes.set()
+        await late.cache.close()
 
 
 CHANGES: dict[str, Callable[[Process, PrivateServer], Any]] = {
@@ -200,7 +231,7 @@ class TestCoherence:
         await CHANGES[change](one, server)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await value(two.cache, source) == "old":
-                await quiet(server, two)
+                await quiet(two, one)
         assert [await value(two.cache, source) for _ in range(100)] == ["new"] * 100
         assert await value(one.cache, source) == "new"
 
@@ -239,19 +270,12 @@ class TestCoherence:
         source.value = "new"
         await CHANGES[change](one, server)
         # It hears of the change before it gets the answer.
-        await quiet(server, late)
+        await quiet(late, one)
         proxy.answers.set()
         await asyncio.wait(reading)
         assert await value(late.cache, source) == "new"
         # Its connections close before the proxy does.
         await late.cache.close()
-
-
-async def quiet(server: PrivateServer, process: Process) -> None:
-    """Until it has heard everything that Redis has told."""
-    process.backend._local.put("cache:told", b"", LONG)
-    server.ask("SET", "cache:told", "", "PX", 1)
-    await until(lambda: process.backend._local.get("cache:told") is None)
 
 
 def hang_up(server: PrivateServer) -> None:
