@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from msgspec.structs import replace
 
+from app.errors import ServiceError, TimedOut, Unavailable
 from app.infra import timing
 from app.infra.cache.backend import Backend, CacheUnavailable, Lease, Usage
 from app.infra.cache.entries import Entry, pack, unpack
@@ -180,12 +181,16 @@ class Cache:
     async def outdating(self, *tags: str) -> AsyncIterator[set[str]]:
         """Outdate `tags`, and those that are added to the set, when the block ends.
 
-        However it ends: nobody knows what became of a commit whose answer was lost. Not even a
-        cancelled request keeps entries from being outdated.
+        Unless a rule refused what was to be changed. Any other error may mean that the answer to a
+        commit was lost; not even a cancelled request keeps entries from being outdated.
         """
         outdated = set(tags)
         try:
             yield outdated
+        except ServiceError as error:
+            if not isinstance(error, Unavailable | TimedOut):
+                outdated.clear()
+            raise
         finally:
             if outdated:
                 await asyncio.shield(self._background(self.forget(tags=sorted(outdated))))
