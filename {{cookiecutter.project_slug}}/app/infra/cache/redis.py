@@ -11,7 +11,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.errors import StartupError
@@ -238,10 +238,14 @@ class RedisCache:
             return {}
         keys = [self._clock_key, *map(self._tag, tags)]
         made = f"{lease.clock}.{uuid.uuid4().hex}"
-        tokens: list[bytes] | None = await self._ask(
-            lambda: self._redis.eval(_DEPEND, len(keys), *keys, lease.clock, made, _ms(ttl_seconds))
-        )
-        return None if tokens is None else dict(zip(tags, map(_text, tokens), strict=True))
+
+        async def depend() -> Mapping[str, str] | None:
+            tokens: list[bytes] | None = await self._redis.eval(
+                _DEPEND, len(keys), *keys, lease.clock, made, _ms(ttl_seconds)
+            )
+            return None if tokens is None else dict(zip(tags, map(_text, tokens), strict=True))
+
+        return await self._ask(depend)
 
     async def keep(self, lease: Lease, value: bytes, ttl_seconds: float) -> bool:
         keys = [self._entry(lease.key), self._lock(lease.key)]
@@ -344,6 +348,8 @@ class RedisCache:
         except (OutOfMemoryError, ReadOnlyError) as error:
             # What it has can still be read.
             raise _TakesNothing(str(error)) from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise InvalidResponse(f"something else answers like Redis ({error})") from error
 
     def _owe(self, keys: Sequence[str]) -> None:
         """Remove `keys` as soon as Redis answers, before anything of it is believed."""
@@ -370,6 +376,8 @@ class RedisCache:
 
 
 def _text(data: bytes) -> str:
+    if not isinstance(data, bytes):
+        raise CacheUnavailable("something else answers like Redis")
     # Whatever somebody else has written there: it is compared, and then replaced.
     return data.decode(errors="replace")
 

@@ -1,10 +1,12 @@
 """What is outdated is never answered again, not even when it is being loaded meanwhile."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
 
+from app.errors import Conflict, ServiceError, TimedOut, Unavailable
 from app.infra.cache import Cache
 from app.infra.cache.backend import Backend
 from tests.caches import LONG, PATIENCE_SECONDS, Source, filling, joining, until, value
@@ -63,7 +65,7 @@ class TestForget:
                 pass
 
     async def test_outdating(self, cache: Cache) -> None:
-        """It outdates when the block ends, however it ends, and what was added meanwhile."""
+        """It outdates when the block ends, by any error too, and what was added meanwhile."""
         source = Source("old", "tag")
         await value(cache, source)
 
@@ -78,11 +80,25 @@ class TestForget:
             await write()
         assert await value(cache, source) == "new"
 
-    async def test_outdating_cancelled(self, shared_caches: Caches) -> None:
-        """Not even then, and not even when the cache is closed at once, does an entry stay."""
-        cache = await shared_caches.cache()
+    @pytest.mark.parametrize(
+        ("error", "loads"), [(Conflict("no"), 1), (Unavailable("gone"), 2), (TimedOut("late"), 2)]
+    )
+    async def test_outdating_refused(self, cache: Cache, error: ServiceError, loads: int) -> None:
+        """Not when a rule refused the change; but when nobody knows what became of it."""
         source = Source("old", "tag")
         await value(cache, source)
+        with suppress(ServiceError):
+            async with cache.outdating("tag"):
+                raise error
+        await value(cache, source)
+        assert source.loads == loads
+
+    async def test_outdating_cancelled(self, shared_caches: Caches) -> None:
+        """Not even then, and not even when the cache is closed at once, does an entry stay."""
+        source = Source("old", "tag")
+        await value(await shared_caches.cache(), source)
+        # It has no connection yet, so that nothing is sent at once.
+        cache = await shared_caches.cache()
 
         async def write() -> None:
             async with cache.outdating("tag"):

@@ -181,7 +181,7 @@ def samples() -> list[Any]:
         *(None, True, 1, 1.5, "text", b"bytes", Decimal("1.10"), date(2025, 1, 1)),
         *(datetime(2025, 1, 1, tzinfo=UTC), timedelta(1), UUID(int=1), Color.RED, Size.RED),
         *(Point(1), Filter(text="a"), {"a", "b", "c", "d"}, frozenset({1, "a"}), (1, 2)),
-        {"a": 1, "b": {2: [3]}},
+        {"a": 1, "b": [{2: [3]}]},
     ]
 
 

@@ -115,6 +115,7 @@ class TestOneLoad:
         with pytest.raises(json.JSONDecodeError):
             await dying
         assert await second.do("misses", asked=10, seconds=0) == ["2"]
+        assert loads(where) == 2
 
 
 class TestCoherence:
