@@ -1,6 +1,6 @@
 """A process of a service with a cache, which does what it is told, one line at a time.
 
-    python -m tests.cache_process tiered '{"url": …, "prefix": …}'
+    python -m tests.cache_process NAME '{"url": …, "prefix": …}'
 
 It answers each line of JSON with one, and what it loads is a counter or a value in Redis.
 """
@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from redis.asyncio import Redis
@@ -18,17 +17,16 @@ from redis.asyncio import Redis
 from app.infra import logs
 from app.infra.cache import Cache
 from app.infra.cache.cache import Loaded
-from tests.caches import until
+from tests.caches import BACKENDS, until
 
 
 class Worker:
     """The orders that it knows."""
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:
-        module = import_module(f"app.infra.cache.{name}")
-        tiered = name == "tiered"
-        chosen = (module.TieredSettings if tiered else module.RedisSettings)(**settings)
-        self.backend = (module.Tiered if tiered else module.RedisCache)(chosen)
+        backend_class, settings_class = BACKENDS[name]
+        chosen = settings_class(**settings)
+        self.backend = backend_class(chosen)
         self.cache = Cache(self.backend, chosen)
         self.source = Redis.from_url(chosen.url)
         self.counter = f"{chosen.prefix}-loads"

@@ -1,9 +1,12 @@
 """What a cache is tested with: a source that answers when it is let, and time that stands."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, get_type_hints
 
+import app.infra.cache as room
 from app.infra.cache import Cache
 from app.infra.cache.cache import Loaded
 from app.infra.cache.entries import Entry
@@ -13,6 +16,22 @@ PATIENCE_SECONDS = 30
 
 LONG = 600.0
 """A lifetime that no test sees the end of, unless it moves its clock."""
+
+
+def _found() -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for module in iter_modules(room.__path__, f"{room.__name__}."):
+        for kind in vars(import_module(module.name)).values():
+            if getattr(kind, "__module__", "") == module.name and hasattr(kind, "acquire"):
+                hints = get_type_hints(kind.__init__)
+                if "settings" in hints:  # which the protocol has not
+                    yield kind.name, (kind, hints["settings"])
+
+
+BACKENDS = dict(sorted(_found()))
+"""By name, each backend that this service has, and the class of its settings."""
+
+SHARED = [name for name in BACKENDS if name != "memory"]
+"""Those that several processes share."""
 
 
 class Clock:
@@ -79,4 +98,11 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait for `condition`; what never comes is an error."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 - what a server does sets no event.
+            await asyncio.sleep(0.002)
+
+
+async def becomes(cache: Cache, source: Source, expected: str) -> None:
+    """Ask until the answer is another one: what others have done is heard of a moment later."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await value(cache, source) != expected:
             await asyncio.sleep(0.002)

@@ -38,7 +38,13 @@ from tests.mysql import SLEEP, PrivateServer, Server, ServerMissing, find, missi
 from tests.postgresql import SLEEP, PrivateServer, Server, ServerMissing, find, missing_binaries
 # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
-from tests.redis import TEST_REDIS_URL
+from tests.redis_servers import TEST_REDIS_URL
+from tests.redis_servers import private_redis as private_redis
+from tests.redis_servers import redis_url as redis_url
+from tests.redis_servers import where as where
+# {% endif %}
+# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+from tests.services import skip_or_fail
 # {% endif %}
 from tests.serving import running
 
@@ -117,13 +123,6 @@ def settings(migrated_file: Path, tmp_path: Path) -> Settings:
     return with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
     # {% endif %}
 # {% elif cookiecutter.database_driver != "none" %}
-
-
-def skip_or_fail(config: pytest.Config, reason: str) -> None:
-    """Skip the test, but not where all services have to be there."""
-    if config.getoption("require_services"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

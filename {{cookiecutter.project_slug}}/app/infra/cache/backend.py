@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.infra.cache.figures import Figures, Ledger
+
 
 class CacheUnavailable(Exception):
     """The cache does not answer, or is left alone for a while."""
@@ -40,6 +42,9 @@ class Backend(Protocol):
     """Where entries are kept. Any method but `open` and `close` may raise `CacheUnavailable`."""
 
     name: str
+
+    def share(self, figures: Ledger) -> None:
+        """Add `figures`, from time to time, to those of all processes, if there are others."""
 
     async def open(self) -> None:
         """Begin; a backend that does not answer is no reason not to start."""
@@ -81,6 +86,9 @@ class Backend(Protocol):
 
     async def clear(self) -> None:
         """Outdate everything."""
+
+    async def totals(self) -> Mapping[str, Figures]:
+        """The figures of all processes by name, as far as they were told."""
 
     async def usage(self) -> Usage:
         """How much is kept."""

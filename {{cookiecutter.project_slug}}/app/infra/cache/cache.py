@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections import defaultdict
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -23,7 +22,7 @@ from app.errors import ServiceError, TimedOut, Unavailable
 from app.infra import timing
 from app.infra.cache.backend import Backend, CacheUnavailable, Lease, Usage
 from app.infra.cache.entries import Entry, pack, unpack
-from app.infra.cache.figures import Figures
+from app.infra.cache.figures import Ledger
 from app.infra.cache.settings import CacheSettings
 
 Result = TypeVar("Result")
@@ -75,7 +74,7 @@ class Cache:
         """`loading` surrounds every load; `clock` tells the seconds since 1970."""
         self.backend = backend
         self.settings = settings
-        self.figures: defaultdict[str, Figures] = defaultdict(Figures)
+        self.figures = Ledger()
         self.clock = clock
         self._loading = loading
         self._flights: dict[str, _Flight] = {}
@@ -85,6 +84,7 @@ class Cache:
 
     async def open(self) -> None:
         """Begin to connect; the service starts whether or not the backend answers."""
+        self.backend.share(self.figures)
         await self.backend.open()
 
     async def close(self) -> None:

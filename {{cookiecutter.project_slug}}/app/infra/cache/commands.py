@@ -1,14 +1,15 @@
 """`python -m app cache`: what is cached, and how to outdate it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import click
 
 from app.errors import StartupError
-from app.infra.cache.backend import CacheUnavailable
+from app.infra.cache.backend import CacheUnavailable, Usage
 from app.infra.cache.cache import Cache
+from app.infra.cache.figures import Figures
 
 Result = TypeVar("Result")
 
@@ -36,9 +37,16 @@ def add_to(group: click.Group, make_cache: Callable[[], Cache]) -> None:
 
     @commands.command()
     def stats() -> None:
-        """Print how much is kept."""
-        usage = run(lambda cache: cache.usage())
+        """Print how much is kept, and by name what was asked for in the last days."""
+        usage, totals = run(_stats)
         click.echo(f"{usage.entries} entries, {usage.bytes} bytes, {usage.evictions} evicted")
+        for name, figures in sorted(totals.items()):
+            asked = figures.hits + figures.stale_hits + figures.misses
+            rate = (figures.hits + figures.stale_hits) / asked if asked else 0
+            click.echo(
+                f"{name}: {rate:.1%} of {asked:.0f} hit, {figures.stale_hits:.0f} of them stale;"
+                f" {figures.loads:.0f} loads; {figures.errors:.0f} errors"
+            )
 
     @commands.command()
     @click.option("--tag", "tags", multiple=True, required=True, help="May be given repeatedly.")
@@ -52,3 +60,7 @@ def add_to(group: click.Group, make_cache: Callable[[], Cache]) -> None:
         """Outdate everything."""
         run(lambda cache: cache.clear())
         click.echo("Everything in the cache is outdated.")
+
+
+async def _stats(cache: Cache) -> tuple[Usage, Mapping[str, Figures]]:
+    return await cache.usage(), await cache.backend.totals()

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from app.infra.cache.backend import Lease, Usage
+from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.lru import Lru, MemoryBounds
 from app.infra.cache.settings import CacheSettings
 
@@ -26,6 +27,10 @@ class Memory:
         self._leases: dict[str, Lease] = {}
         self._generation = uuid.uuid4().hex
         self._clock = 0
+        self._figures = Ledger()
+
+    def share(self, figures: Ledger) -> None:
+        self._figures = figures
 
     async def open(self) -> None:
         """There is nothing to connect to."""
@@ -90,6 +95,9 @@ class Memory:
     async def clear(self) -> None:
         self._kept.clear()
         self._generation = uuid.uuid4().hex
+
+    async def totals(self) -> Mapping[str, Figures]:
+        return self._figures
 
     async def usage(self) -> Usage:
         return Usage(len(self._kept), self._kept.bytes, self._kept.evictions)

@@ -2,8 +2,11 @@
 
 import asyncio
 import uuid
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated, Protocol, TypeVar
 
 from pydantic import Field
@@ -15,7 +18,9 @@ from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, R
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.errors import StartupError
+from app.infra.cache import scripts
 from app.infra.cache.backend import CacheUnavailable, Lease, Usage
+from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.settings import CacheSettings, Seconds
 from app.infra.resilience.breaker import Breaker, BreakerOpen
 
@@ -32,78 +37,12 @@ _REFUSALS: tuple[type[Exception], ...] = (BreakerOpen, _TakesNothing, *FAILURES)
 # What could not be outdated while Redis was away; more than this, and everything is.
 _MOST_OWED = 10_000
 
+_TELL_EVERY_SECONDS = 5.0
+_TOTALS_KEPT = timedelta(days=30)
+
 # The clock, the generation and the tags have one slot, so that a script sees them at one moment.
 _SHARED = ":{shared}:"
 _LOCK = ":lock"
-
-# The clock is never behind the time: what counts up would begin anew if Redis evicted it.
-# KEYS: the clock and the generation. ARGV: a new generation.
-_BEGIN = """
-local clock = tonumber(redis.call('GET', KEYS[1]))
-if not clock then
-    local now = redis.call('TIME')
-    clock = now[1] * 1000000 + now[2]
-    redis.call('SET', KEYS[1], string.format('%.0f', clock))
-end
-redis.call('SET', KEYS[2], ARGV[1], 'NX')
-return {redis.call('GET', KEYS[2]), string.format('%.0f', clock)}
-"""
-# KEYS: the clock and tags, of which nothing is left. What began before is not kept.
-_FORGET = """
-local now = redis.call('TIME')
-local clock = tonumber(redis.call('GET', KEYS[1])) or 0
-clock = math.max(now[1] * 1000000 + now[2], clock + 1)
-redis.call('SET', KEYS[1], string.format('%.0f', clock))
-for index = 2, #KEYS do
-    redis.call('DEL', KEYS[index])
-end
-"""
-# KEYS: the clock and tags. ARGV: what the clock was, a new token, and its time to live.
-# A token begins with the clock of the moment in which it was made. Who makes one now cannot know
-# whether there was another, if anything was forgotten since. Kept for twice as long as it has to
-# be, so that not every load has to prolong it.
-_DEPEND = """
-local clock, made, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local unchanged = redis.call('GET', KEYS[1]) == clock
-local tokens = {}
-for index = 2, #KEYS do
-    local token = redis.call('GET', KEYS[index])
-    local since = token and tonumber(string.match(token, '^%d+'))
-    if since and since <= tonumber(clock) then
-        if redis.call('PTTL', KEYS[index]) < ttl then
-            redis.call('PEXPIRE', KEYS[index], 2 * ttl)
-        end
-    elseif unchanged then
-        token = made
-        redis.call('SET', KEYS[index], made, 'PX', 2 * ttl)
-    else
-        return false
-    end
-    tokens[index - 1] = token
-end
-return tokens
-"""
-# KEYS: an entry and its lock, which are in the same slot.
-_KEEP = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then
-    return 0
-end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-redis.call('DEL', KEYS[2])
-return 1
-"""
-_RENEW = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-    redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
-"""
-_RELEASE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-    return 0
-end
-redis.call('DEL', KEYS[1])
-return 1
-"""
 
 
 class RedisSettings(CacheSettings):
@@ -184,16 +123,28 @@ class RedisCache:
         )
         # Who waits for a connection has not found Redis wanting, so that it is no failure.
         self._connections = asyncio.Semaphore(settings.max_connections)
+        self._figures = Ledger()
+        self._totals_key = f"{settings.prefix}-figures"
+        self._telling: asyncio.Task[None] | None = None
         self._owed: dict[str, object] = {}
         self._paying: asyncio.Task[None] | None = None
 
+    def share(self, figures: Ledger) -> None:
+        self._figures = figures
+
     async def open(self) -> None:
         """Nothing is asked before the first request; who starts first does not matter."""
+        self._telling = asyncio.create_task(self._tell_forever())
 
     async def close(self) -> None:
-        if self._paying is not None:
-            self._paying.cancel()
-            await asyncio.wait([self._paying])
+        tasks = [task for task in (self._paying, self._telling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        # The last word, with which what is owed is paid.
+        with suppress(CacheUnavailable):
+            await self._tell()
         await self._redis.aclose()
 
     async def read(self, key: str) -> tuple[bytes | None, str | None]:
@@ -210,7 +161,9 @@ class RedisCache:
         async def acquire() -> Lease | None:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.set(self._lock(key), owner, nx=True, px=_ms(lease_seconds))
-                pipeline.eval(_BEGIN, 2, self._clock_key, self._generation_key, uuid.uuid4().hex)
+                pipeline.eval(
+                    scripts.BEGIN, 2, self._clock_key, self._generation_key, uuid.uuid4().hex
+                )
                 acquired, (generation, clock) = await pipeline.execute()
             return Lease(key, owner, _text(generation), int(clock)) if acquired else None
 
@@ -226,10 +179,12 @@ class RedisCache:
 
     async def renew(self, lease: Lease, lease_seconds: float) -> None:
         lock = self._lock(lease.key)
-        await self._ask(lambda: self._redis.eval(_RENEW, 1, lock, lease.owner, _ms(lease_seconds)))
+        await self._ask(
+            lambda: self._redis.eval(scripts.RENEW, 1, lock, lease.owner, _ms(lease_seconds))
+        )
 
     async def release(self, lease: Lease) -> bool:
-        return await self._end(lease, _RELEASE, [self._lock(lease.key)])
+        return await self._end(lease, scripts.RELEASE, [self._lock(lease.key)])
 
     async def depend(
         self, tags: Sequence[str], lease: Lease, ttl_seconds: float
@@ -241,7 +196,7 @@ class RedisCache:
 
         async def depend() -> Mapping[str, str] | None:
             tokens: list[bytes] | None = await self._redis.eval(
-                _DEPEND, len(keys), *keys, lease.clock, made, _ms(ttl_seconds)
+                scripts.DEPEND, len(keys), *keys, lease.clock, made, _ms(ttl_seconds)
             )
             return None if tokens is None else dict(zip(tags, map(_text, tokens), strict=True))
 
@@ -249,7 +204,7 @@ class RedisCache:
 
     async def keep(self, lease: Lease, value: bytes, ttl_seconds: float) -> bool:
         keys = [self._entry(lease.key), self._lock(lease.key)]
-        return await self._end(lease, _KEEP, keys, value, _ms(ttl_seconds))
+        return await self._end(lease, scripts.KEEP, keys, value, _ms(ttl_seconds))
 
     async def forget(self, keys: Sequence[str], tags: Sequence[str]) -> None:
         removed = [*map(self._entry, keys), *map(self._tag, tags)]
@@ -265,6 +220,16 @@ class RedisCache:
             await self._ask(lambda: self._redis.set(self._generation_key, generation))
         except CacheUnavailable:
             await self._ask(lambda: self._redis.delete(self._generation_key))
+
+    async def totals(self) -> dict[str, Figures]:
+        found: Mapping[bytes, bytes] = await self._ask(
+            lambda: self._redis.hgetall(self._totals_key)  # type: ignore[return-value]
+        )
+        totals: defaultdict[str, Figures] = defaultdict(Figures)
+        for field, count in found.items():
+            name, _, figure = _text(field).rpartition(" ")
+            setattr(totals[name], figure, float(count))
+        return totals
 
     async def usage(self) -> Usage:
         async def usage() -> Usage:
@@ -311,7 +276,7 @@ class RedisCache:
         if shared:
             shared.insert(0, self._clock_key)
             try:
-                await self._redis.eval(_FORGET, len(shared), *shared)
+                await self._redis.eval(scripts.FORGET, len(shared), *shared)
             except OutOfMemoryError:
                 # Removing is always possible, and the next clock is a later one.
                 await self._redis.delete(*shared)
@@ -364,6 +329,28 @@ class RedisCache:
             await asyncio.sleep(self._settings.breaker_window_seconds)
             with suppress(CacheUnavailable):
                 await self._ask(self._redis.ping)
+
+    async def _tell_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_TELL_EVERY_SECONDS)
+            with suppress(CacheUnavailable):
+                await self._tell()
+
+    async def _tell(self) -> None:
+        """Add what is new of the figures to those of all processes."""
+        news = self._figures.news()
+
+        async def add() -> None:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for name, figures in news.items():
+                    for figure, count in asdict(figures).items():
+                        pipeline.hincrbyfloat(self._totals_key, f"{name} {figure}", count)
+                pipeline.expire(self._totals_key, _TOTALS_KEPT)
+                await pipeline.execute()
+
+        if news or self._owed:
+            await self._ask(add)
+            self._figures.tell(news)
 
     def _entry(self, key: str) -> str:
         return f"{self._settings.prefix}:{key}"

@@ -14,7 +14,7 @@ from tests.caches import Clock
 from tests.infra.cache.conftest import Caches
 
 
-class Product(BaseModel):
+class Item(BaseModel):
     id: int
     names: list[str] = []
     seen: datetime | None = None
@@ -27,20 +27,20 @@ class Shop:
         self.cache = cache
         self.asked: list[Any] = []
         self.error: Exception | None = None
-        self.found: Product | None = Product(id=1, names=["a"])
+        self.found: Item | None = Item(id=1, names=["a"])
 
     @cached(
         ttl_seconds=10,
-        tags=lambda result, product_id: [f"product:{product_id}", f"found:{result is not None}"],
+        tags=lambda result, item_id: [f"item:{item_id}", f"found:{result is not None}"],
         stale_seconds=10,
         errors=(NotFound, Unavailable),
     )
-    async def product(self, product_id: int) -> Product | None:
+    async def item(self, item_id: int) -> Item | None:
         """What is documented stays so."""
-        return self._answer(product_id)
+        return self._answer(item_id)
 
     @cached(ttl_seconds=10, none=False, tags=lambda result: [str(result.id)])
-    async def found_only(self) -> Product | None:
+    async def found_only(self) -> Item | None:
         return self._answer(None)
 
     @cached(ttl_seconds=10, ignore=("self", "session"))
@@ -50,7 +50,7 @@ class Shop:
         self.asked.append(session)
         return [first, second, *rest, *sorted(more.items())]
 
-    def _answer(self, what: object) -> Product | None:
+    def _answer(self, what: object) -> Item | None:
         self.asked.append(what)
         if self.error is not None:
             raise self.error
@@ -89,13 +89,13 @@ class TestArguments:
 
     async def test_wrong(self, shop: Shop) -> None:
         """The error is the one that the function would raise."""
-        with pytest.raises(TypeError, match="missing a required argument: 'product_id'"):
-            await shop.product()  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="missing a required argument: 'item_id'"):
+            await shop.item()  # type: ignore[call-arg]
 
     async def test_unsuitable(self, shop: Shop) -> None:
         """What cannot be told apart is refused, with the remedy."""
         with pytest.raises(TypeError, match="name its parameter in `ignore`"):
-            await shop.product(object())  # type: ignore[arg-type]
+            await shop.item(object())  # type: ignore[arg-type]
 
     async def test_two_functions(self, cache: Cache) -> None:
         """Nor do functions share results."""
@@ -112,30 +112,30 @@ class TestArguments:
 
     async def test_looks_the_same(self, shop: Shop) -> None:
         """Name and documentation are the function's own."""
-        assert shop.product.__name__ == "product"
-        assert shop.product.__doc__ == "What is documented stays so."
+        assert shop.item.__name__ == "item"
+        assert shop.item.__doc__ == "What is documented stays so."
 
 
 class TestResults:
     async def test_of_ones_own(self, shop: Shop) -> None:
         """What one does to a result, no other sees."""
-        first, second = await asyncio.gather(shop.product(1), shop.product(1))
+        first, second = await asyncio.gather(shop.item(1), shop.item(1))
         assert first is not None
         first.names.append("b")
-        assert second == await shop.product(1) == Product(id=1, names=["a"])
+        assert second == await shop.item(1) == Item(id=1, names=["a"])
         assert shop.asked == [1]
 
     async def test_unset(self, shop: Shop) -> None:
         """What was left unset stays so, whether it was cached or not."""
         for _ in range(2):
-            product = await shop.product(1)
-            assert product is not None
-            assert product.model_fields_set == {"id", "names"}
+            item = await shop.item(1)
+            assert item is not None
+            assert item.model_fields_set == {"id", "names"}
 
     async def test_none(self, shop: Shop) -> None:
         """It is a result too."""
         shop.found = None
-        assert [await shop.product(1), await shop.product(1)] == [None, None]
+        assert [await shop.item(1), await shop.item(1)] == [None, None]
         assert shop.asked == [1]
 
     async def test_no_none(self, shop: Shop) -> None:
@@ -169,13 +169,13 @@ class TestResults:
 
     async def test_junk(self, shop: Shop) -> None:
         """What cannot be read is loaded anew, and replaced."""
-        await shop.product(1)
-        key = key_of(shop.product, 1)
+        await shop.item(1)
+        key = key_of(shop.item, 1)
         for junk in (b"", b"r{", b"r[1]", b"e", b"e[1]", b'e["Gone","x"]', b"\xff", b"x1"):
             await write(shop.cache, key, junk)
             shop.asked.clear()
             for _ in range(2):
-                assert await shop.product(1) == shop.found
+                assert await shop.item(1) == shop.found
             assert shop.asked == [1]
 
 
@@ -192,14 +192,14 @@ async def write(cache: Cache, key: str, payload: bytes) -> None:
 class TestErrors:
     async def test_declared(self, shop: Shop) -> None:
         """They are answers, and are cached with their sentence."""
-        shop.error = NotFound("There is no product 1.")
+        shop.error = NotFound("There is no item 1.")
         for _ in range(2):
-            with pytest.raises(NotFound, match=r"There is no product 1\."):
-                await shop.product(1)
+            with pytest.raises(NotFound, match=r"There is no item 1\."):
+                await shop.item(1)
         assert shop.asked == [1]
         shop.error = None
-        await shop.cache.forget(tags=["product:1"])
-        assert await shop.product(1) == shop.found
+        await shop.cache.forget(tags=["item:1"])
+        assert await shop.item(1) == shop.found
 
     @pytest.mark.parametrize("error", [Conflict("no"), ValueError("no"), TryAgain("no")])
     async def test_others(self, shop: Shop, error: Exception) -> None:
@@ -207,47 +207,47 @@ class TestErrors:
         shop.error = error
         for _ in range(2):
             with pytest.raises(type(error), match="no"):
-                await shop.product(1)
+                await shop.item(1)
         assert shop.asked == [1, 1]
 
     @pytest.mark.parametrize("error", [TryAgain("no"), TimedOut("no"), ConnectionError("no")])
     async def test_hidden(self, shop: Shop, clock: Clock, error: Exception) -> None:
         """A source that does not answer is better represented by what it said last."""
-        await shop.product(1)
+        await shop.item(1)
         clock.now += 15
         shop.error = error
-        assert await shop.product(1) == shop.found
+        assert await shop.item(1) == shop.found
         clock.now += 15
         with pytest.raises(type(error)):
-            await shop.product(1)
+            await shop.item(1)
 
     async def test_not_hidden(self, shop: Shop, clock: Clock) -> None:
         """A source that says that there is nothing more is believed."""
-        await shop.product(1)
+        await shop.item(1)
         clock.now += 15
         shop.error = NotFound("gone")
         with pytest.raises(NotFound):
-            await shop.product(1)
+            await shop.item(1)
 
 
 class TestForgetting:
     async def test_tags(self, shop: Shop) -> None:
         """They are made of the result and of the arguments."""
-        for product_id in (1, 2):
-            await shop.product(product_id)
-        await shop.cache.forget(tags=["product:2"])
-        for product_id in (1, 2):
-            await shop.product(product_id)
+        for item_id in (1, 2):
+            await shop.item(item_id)
+        await shop.cache.forget(tags=["item:2"])
+        for item_id in (1, 2):
+            await shop.item(item_id)
         assert shop.asked == [1, 2, 2]
         await shop.cache.forget(tags=["found:True"])
-        await shop.product(1)
+        await shop.item(1)
         assert shop.asked == [1, 2, 2, 1]
 
     async def test_key(self, shop: Shop) -> None:
         """One call, however its arguments are given."""
-        for product_id in (1, 2):
-            await shop.product(product_id)
-        await shop.cache.forget(keys=[key_of(shop.product, product_id=2)])
-        for product_id in (1, 2):
-            await shop.product(product_id)
+        for item_id in (1, 2):
+            await shop.item(item_id)
+        await shop.cache.forget(keys=[key_of(shop.item, item_id=2)])
+        for item_id in (1, 2):
+            await shop.item(item_id)
         assert shop.asked == [1, 2, 2]

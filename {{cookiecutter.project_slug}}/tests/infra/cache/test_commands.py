@@ -7,7 +7,7 @@ import pytest
 from app import bootstrap
 from app.infra.lifecycle import opened
 from app.settings import load_settings
-from tests.caches import Source, value
+from tests.caches import Source, becomes, value
 from tests.processes import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("startable", "where")]
@@ -21,9 +21,7 @@ class TestOutdating:
             (["clear"], "Everything in the cache is outdated.\n"),
         ],
     )
-    async def test_is_seen_by_others(
-        self, tmp_path: Path, arguments: list[str], said: str
-    ) -> None:
+    async def test_is_seen_by_others(self, tmp_path: Path, arguments: list[str], said: str) -> None:
         """What is asked for next is loaded anew."""
         cache = bootstrap.make_cache(load_settings())
         source = Source("old", "blue")
@@ -34,7 +32,7 @@ class TestOutdating:
             ended = run(tmp_path, "cache", *arguments)
             assert ended.returncode == 0, ended.stderr
             assert ended.stdout.endswith(said)
-            assert await value(cache, source) == "new"
+            await becomes(cache, source, "new")
 
     async def test_of_another_tag(self, tmp_path: Path) -> None:
         """It leaves the rest as it is."""

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import NotFound, Unavailable
 from app.infra.cache import Cache
-from tests.caches import LONG, Clock, Source, filling, joining, until, value
+from tests.caches import LONG, Clock, Source, becomes, filling, joining, until, value
 from tests.infra.cache.conftest import Caches
 
 OTHER = "{other}"
@@ -240,8 +240,7 @@ class TestRefresh:
         assert [await value(cache, source) for _ in range(5)] == ["old"] * 5
         await until(source.reached.is_set)
         source.answers.set()
-        await until(lambda: not cache._flights)
-        assert await value(cache, source) == "new"
+        await becomes(cache, source, "new")
         assert source.loads == 2
 
     async def test_fails(self, caches: Caches) -> None:

@@ -12,7 +12,7 @@ from app.infra.cache import Cache
 from app.infra.cache.redis import RedisCache, RedisSettings
 from tests.caches import PATIENCE_SECONDS, Clock, Source, filling, until, value
 from tests.recorded import Log, recorded
-from tests.redis import PrivateServer
+from tests.redis_servers import PrivateServer
 
 KEYS = ["{" + str(number) + "}" for number in range(5)]
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.caches import PATIENCE_SECONDS, until
-from tests.infra.cache.conftest import NAMES
+from tests.caches import PATIENCE_SECONDS, SHARED, until
 from tests.processes import ROOT, environment
-from tests.redis import ask
+from tests.redis_servers import ask
 
 # More of them show more, and take longer.
 TRIALS = int(os.environ.get("TRIALS", "100"))
@@ -75,7 +74,7 @@ async def start(where: dict[str, Any]) -> AsyncIterator[Callable[..., Any]]:
         yield start
 
 
-@pytest.fixture(params=[name for name in NAMES if name != "memory"])
+@pytest.fixture(params=SHARED)
 def name(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen

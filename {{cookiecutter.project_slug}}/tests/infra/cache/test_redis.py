@@ -12,7 +12,7 @@ from app.errors import StartupError
 from app.infra.cache import Cache
 from app.infra.cache.redis import RedisCache, RedisSettings
 from tests.caches import Source, filling, joining, until, value
-from tests.redis import PrivateServer, ask
+from tests.redis_servers import PrivateServer, ask
 
 # Nobody asks for these on purpose: they are asked when a connection is made, and by the tests.
 _OTHERS = {"config|resetstat", "client|setinfo", "hello", "info", "ping", "select"}
@@ -114,12 +114,14 @@ class TestCosts:
             "dbsize",
             "del",
             "eval",
+            "expire",
             "get",
             "mget",
             "pexpire",
             "pttl",
             "set",
             "time",
+            "ttl",
         }
 
 

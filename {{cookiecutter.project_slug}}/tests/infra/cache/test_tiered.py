@@ -12,7 +12,7 @@ from app.infra.cache import Cache
 from app.infra.cache.tiered import Tiered, TieredSettings
 from tests.caches import LONG, PATIENCE_SECONDS, Clock, Source, until, value
 from tests.recorded import recorded
-from tests.redis import PrivateServer
+from tests.redis_servers import PrivateServer
 
 KEY = "{key}"
 

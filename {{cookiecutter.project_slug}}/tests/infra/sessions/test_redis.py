@@ -16,18 +16,6 @@ from tests.infra.sessions import contract
 from tests.infra.sessions.browsers import LIMITS, Browser, Clock, Kept, serving
 from tests.infra.sessions.contract import begun
 from tests.problems import problem
-from tests.redis import ServerMissing, find
-
-
-@pytest.fixture(scope="session")
-def url(pytestconfig: pytest.Config) -> str:
-    """A Redis, in which the tests have prefixes of their own."""
-    try:
-        return find()
-    except ServerMissing as missing:
-        if pytestconfig.getoption("require_services", default=False):
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
 
 
 @pytest.fixture
@@ -37,13 +25,13 @@ def prefix() -> str:
 
 
 @pytest.fixture
-async def kept(url: str, prefix: str) -> AsyncIterator[Kept]:
+async def kept(redis_url: str, prefix: str) -> AsyncIterator[Kept]:
     """Sessions in Redis, under keys of the test's own."""
     clock = Clock()
     # Time-outs that no busy machine runs into.
     patient = {"connect_timeout_seconds": 60, "timeout_seconds": 60}
-    settings = RedisSessionSettings(**LIMITS, **patient, url=url, prefix=prefix)
-    async with Redis.from_url(url) as redis:
+    settings = RedisSessionSettings(**LIMITS, **patient, url=redis_url, prefix=prefix)
+    async with Redis.from_url(redis_url) as redis:
 
         async def keys() -> list[bytes]:
             return [key async for key in redis.scan_iter(f"{prefix}:*", count=1_000)]
@@ -100,10 +88,10 @@ class TestAtRest(contract.AtRest):
 
 
 class TestLifetime:
-    async def test_of_keys(self, browser: Browser, kept: Kept, url: str, prefix: str) -> None:
+    async def test_of_keys(self, browser: Browser, kept: Kept, redis_url: str, prefix: str) -> None:
         """Everything expires by itself: sessions when idle, users after all their sessions."""
         await browser.does("POST", "/sign-in/ada")
-        async with Redis.from_url(url) as redis:
+        async with Redis.from_url(redis_url) as redis:
             lifetimes = {
                 key.removeprefix(f"{prefix}:").partition(":")[0]: await redis.pttl(key)
                 for key in await kept.raw()
@@ -112,7 +100,7 @@ class TestLifetime:
         assert 900_000 < lifetimes["session"] <= 1_000_000
         assert 2_400_000 < lifetimes["user"] <= 2_500_000
 
-    async def test_near_the_absolute_end(self, kept: Kept, url: str) -> None:
+    async def test_near_the_absolute_end(self, kept: Kept, redis_url: str) -> None:
         """Nothing is kept for longer than it is valid."""
         session_id = await begun(kept)
         kept.clock.now += 2_000
@@ -120,7 +108,7 @@ class TestLifetime:
         await session.set("a", 1)
         await session.save()
         (key,) = await kept.raw()
-        async with Redis.from_url(url) as redis:
+        async with Redis.from_url(redis_url) as redis:
             assert 0 < await redis.pttl(key) <= 500_000
 
 
@@ -134,9 +122,9 @@ class Silent:
         self.connections.append(writer)
 
 
-def unreachable(url: str) -> Sessions:
+def unreachable(redis_url: str) -> Sessions:
     settings = RedisSessionSettings(
-        url=url, timeout_seconds=0.05, connect_timeout_seconds=0.05, breaker_window_seconds=60
+        url=redis_url, timeout_seconds=0.05, connect_timeout_seconds=0.05, breaker_window_seconds=60
     )
     return Sessions(RedisSessions(settings), settings)
 

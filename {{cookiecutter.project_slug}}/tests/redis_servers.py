@@ -7,12 +7,16 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+
+from tests.services import skip_or_fail
 
 PATIENCE_SECONDS = 30
 TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -124,3 +128,41 @@ class PrivateServer:
     def _wait(self) -> None:
         assert self._process is not None
         self._process.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def redis_url(pytestconfig: pytest.Config) -> str:
+    """The Redis in which tests have a prefix of their own."""
+    try:
+        return find()
+    except ServerMissing as missing:
+        skip_or_fail(pytestconfig, str(missing))
+        raise
+
+
+@pytest.fixture
+def where(redis_url: str) -> Iterator[dict[str, str]]:
+    """Settings of a part of Redis that is the test's own."""
+    prefix = f"test-{os.urandom(8).hex()}"
+    yield {"url": redis_url, "prefix": prefix}
+    # Everything else ends by itself.
+    shared = prefix + ":{shared}:"
+    ask(redis_url, "DEL", f"{shared}clock", f"{shared}generation")
+
+
+@pytest.fixture
+def private_redis(pytestconfig: pytest.Config) -> Iterator[Callable[..., PrivateServer]]:
+    """Starts servers of the test's own, with the options that it names."""
+    if (reason := missing_binaries()) is not None:
+        skip_or_fail(pytestconfig, reason)
+    started = []
+
+    def start(**options: str) -> PrivateServer:
+        server = PrivateServer(**options)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.close()
