@@ -97,12 +97,12 @@ async def joining(cache: Cache, source: Source, key: str = "{key}") -> asyncio.T
 async def until(condition: Callable[[], object]) -> None:
     """Wait for `condition`; what never comes is an error."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what a server does sets no event.
+        while not condition():  # noqa: ASYNC110  # what a server does sets no event
             await asyncio.sleep(0.002)
 
 
 async def becomes(cache: Cache, source: Source, expected: str) -> None:
     """Ask until the answer is another one: what others have done is heard of a moment later."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await value(cache, source) != expected:
+        while await value(cache, source) != expected:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.002)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import Field
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -222,9 +222,7 @@ class RedisCache:
             await self._ask(lambda: self._redis.delete(self._generation_key))
 
     async def totals(self) -> dict[str, Figures]:
-        found: Mapping[bytes, bytes] = await self._ask(
-            lambda: self._redis.hgetall(self._totals_key)  # type: ignore[return-value]
-        )
+        found: dict[Any, Any] = await self._ask(lambda: self._redis.hgetall(self._totals_key))
         totals: defaultdict[str, Figures] = defaultdict(Figures)
         for field, count in found.items():
             name, _, figure = _text(field).rpartition(" ")
