@@ -31,12 +31,9 @@ CORNERS: dict[str, Answers] = {
     "no-database": {"database_driver": "none"},
     "no-example": {"example": "none"},
     "bare": {"database_driver": "none", "cache_backend": "none", "example": "none"},
-    "asyncpg": {"database_driver": "asyncpg"},
-    "psycopg": {"database_driver": "psycopg"},
-    "asyncmy": {"database_driver": "asyncmy"},
-    "redis": {"cache_backend": "redis"},
-    "tiered": {"cache_backend": "tiered"},
-    "no-cache": {"cache_backend": "none"},
+    "asyncpg+tiered": {"database_driver": "asyncpg", "cache_backend": "tiered"},
+    "psycopg+redis": {"database_driver": "psycopg", "cache_backend": "redis"},
+    "asyncmy+no-cache": {"database_driver": "asyncmy", "cache_backend": "none"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -50,7 +47,7 @@ SERVERS = {
 }
 
 # Every so many rows of the pairwise set join the corners in every run.
-SLICE = 3
+SLICE = 5
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ TRACES = [
     trace("database_driver", {"psycopg"}, "psycopg", "libpq"),
     trace("database_driver", {"asyncpg", "psycopg"}, "postgres", r"\bpg_", "pgbouncer"),
     trace("database_driver", {"asyncmy"}, "asyncmy", "mysql", "mariadb"),
-    trace("database_driver", {"asyncpg", "psycopg", "asyncmy"}, "replica"),
+    trace("database_driver", {"asyncpg", "psycopg", "asyncmy"}, "replica(?!of|-serve)"),
     trace(
         "database_driver",
         set(CHOICES["database_driver"]) - {"none"},
@@ -84,7 +81,7 @@ TRACES = [
         "alembic",
         "migrat",
     ),
-    trace("cache_backend", {"redis", "tiered"}, "redis", "breaker"),
+    trace("cache_backend", {"redis", "tiered"}, "redis(?!trib)", "breaker"),
     trace("cache_backend", {"tiered"}, "tiered"),
     trace(
         "cache_backend",

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from choices import Answers, servers
 from project import Installed, run
 
 PATIENCE_SECONDS = 30
+REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 
 Database = Callable[[Installed, Answers], dict[str, str]]
 
@@ -33,13 +35,21 @@ def variables(answers: Answers) -> dict[str, str]:
 
 @pytest.fixture
 def database(pytestconfig: pytest.Config) -> Iterator[Database]:
-    """Settings of a new database, for a driver that needs one; it is dropped after the test."""
+    """Settings of a new database and of unused keys, for choices that need them.
+
+    The database is dropped after the test, the keys expire.
+    """
     made: list[Callable[[], object]] = []
 
     def make(project: Installed, answers: Answers) -> dict[str, str]:
         driver = answers["database_driver"]
+        keys = {}
+        if answers["cache_backend"] in {"redis", "tiered"}:
+            prefix = f"test-{uuid.uuid4().hex}"
+            keys = {"APP_CACHE__PREFIX": prefix, "APP_SESSIONS__PREFIX": prefix}
+            keys |= {"APP_CACHE__URL": REDIS_URL, "APP_SESSIONS__URL": REDIS_URL}
         if driver not in SUPPORT:
-            return {}
+            return keys
 
         def ask(statement: str) -> str:
             program = FIND.format(support=SUPPORT[driver]) + statement
@@ -52,7 +62,7 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
 
         url = ask("print(server.create())")
         made.append(lambda: ask(f"server.drop({url!r})"))
-        return {"APP_DATABASE__URL": url}
+        return {**keys, "APP_DATABASE__URL": url}
 
     yield make
     for drop in made:

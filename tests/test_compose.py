@@ -53,7 +53,7 @@ class TestBaked:
 class TestCaught:
     def test_mistake(self, bake: Bake, tmp_path: Path) -> None:
         """A key that Compose does not know is named."""
-        text = (bake(CORNERS["asyncpg"]) / "compose.yaml").read_text(encoding="utf-8")
+        text = (bake(CORNERS["asyncpg+tiered"]) / "compose.yaml").read_text(encoding="utf-8")
         compose = tmp_path / "compose.yaml"
         compose.write_text(text.replace("healthcheck:", "healthchek:"), encoding="utf-8")
         assert "healthchek" in schema_complaints(compose)

@@ -5,7 +5,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from choices import CHOICES, Answers, corner
@@ -65,7 +64,7 @@ def serves_products(project: Installed) -> bool:
 
 
 class TestDatabaseDriver:
-    @corner("defaults", "no-database", "asyncpg", "psycopg", "asyncmy")
+    @corner("defaults", "no-database", "asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_data_survives_a_restart(
         self, installed: Install, database: Database, answers: Answers
     ) -> None:
@@ -93,31 +92,38 @@ def cache_status(client: Client) -> str:
 
 
 class TestCacheBackend:
-    @corner("defaults", "no-cache")
-    def test_second_answer_comes_from_it(self, installed: Install, answers: Answers) -> None:
+    @corner("defaults", "asyncmy+no-cache")
+    def test_second_answer_comes_from_it(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
         """It is a hit, without a server; without a cache no answer speaks of one."""
-        with serving(installed(answers)) as client:
+        project = installed(answers)
+        with serving(project, **database(project, answers)) as client:
             found = [cache_status(client), cache_status(client)]
         none = answers["cache_backend"] == "none"
         assert found == (["", ""] if none else ["fwd=uri-miss", "hit"])
 
-    @corner("redis", "tiered")
+    @corner("psycopg+redis", "asyncpg+tiered")
     def test_processes_share_it(
-        self, installed: Install, redis: Redis, answers: Answers, tmp_path: Path
+        self, installed: Install, database: Database, redis: Redis, answers: Answers
     ) -> None:
         """What one process has cached is a hit in another, and outdated there by a write."""
         project = installed(answers)
-        settings = {**redis.settings, "APP_DATABASE__URL": f"sqlite+aiosqlite:///{tmp_path}/new.db"}
+        settings = {**database(project, answers), **redis.settings}
         with serving(project, **settings) as client, serving(project, **settings) as other:
             assert [cache_status(client), cache_status(other)] == ["fwd=uri-miss", "hit"]
             assert client.post("/v1/products", json=PRODUCT).status_code == 201
             eventually(lambda: other.get("/v1/products").json()["items"])
 
-    @corner("redis", "tiered")
-    def test_memory_is_in_front(self, installed: Install, redis: Redis, answers: Answers) -> None:
+    @corner("psycopg+redis", "asyncpg+tiered")
+    def test_memory_is_in_front(
+        self, installed: Install, database: Database, redis: Redis, answers: Answers
+    ) -> None:
         """A server that hangs keeps no process from what it has in memory, if it has any."""
         patient = {"APP_CACHE__PING_SECONDS": "60", "APP_CACHE__LOCAL_TTL_SECONDS": "60"}
-        with serving(installed(answers), **redis.settings, **patient) as client:
+        project = installed(answers)
+        settings = {**database(project, answers), **redis.settings, **patient}
+        with serving(project, **settings) as client:
             eventually(lambda: cache_status(client) == "hit")
             cache_status(client)
             redis.pause()

@@ -98,7 +98,7 @@ class TestServe:
         ended = start(installed(answers), settings)
         assert not list(faults(ended, named)), ended.stderr
 
-    @corner("asyncpg", "psycopg", "asyncmy")
+    @corner("asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_server_that_is_missing(self, installed: Install, answers: Answers) -> None:
         """Told with its URL, but not with its password."""
         url = MISSING_SERVERS[answers["database_driver"]]
@@ -106,13 +106,13 @@ class TestServe:
         assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
         assert ":***@" in ended.stderr
 
-    @corner("asyncpg", "psycopg", "asyncmy")
+    @corner("asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_database_that_everybody_knows(self, installed: Install, answers: Answers) -> None:
         """The default URL, with its password, is for development only."""
         ended = start(installed(answers), PRODUCTION)
         assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
 
-    @corner("redis", "tiered")
+    @corner("psycopg+redis", "asyncpg+tiered")
     @pytest.mark.parametrize(
         ("settings", "named"), WITH_CACHE_SERVER.values(), ids=WITH_CACHE_SERVER.keys()
     )

@@ -69,10 +69,10 @@ class TestOpen:
     async def test_time_is_logged(self) -> None:
         """One line for each room, in milliseconds."""
         with recorded() as log:
-            async with opened(FakeRoom("cache", []), FakeRoom("database", [])):
+            async with opened(FakeRoom("cache", []), FakeRoom("store", [])):
                 pass
         lines = log.of("room opened")
-        assert sorted(line["room"] for line in lines) == ["cache", "database"]
+        assert sorted(line["room"] for line in lines) == ["cache", "store"]
         assert all(line["duration_ms"] >= 0 for line in lines)
 
     async def test_nothing(self) -> None:

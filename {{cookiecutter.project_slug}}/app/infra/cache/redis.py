@@ -30,7 +30,7 @@ FAILURES: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
 
 
 class _TakesNothing(Exception):
-    """Redis answers, but has no room and evicts nothing, or is a replica."""
+    """Redis answers, but has no room and evicts nothing, or is read-only."""
 
 
 _REFUSALS: tuple[type[Exception], ...] = (BreakerOpen, _TakesNothing, *FAILURES)

@@ -152,7 +152,7 @@ class TestResults:
 
         class New(BaseModel):
             id: int
-            price: int = 0
+            weight: int = 0
 
         def release(cache: Cache, kind: type[BaseModel], version: int = 1) -> Any:
             async def read() -> Any:

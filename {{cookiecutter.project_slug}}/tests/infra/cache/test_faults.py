@@ -261,7 +261,7 @@ class TestFull:
         assert server.ask("INFO", "stats")["evicted_keys"] > 10
 
 
-class TestReplica:
+class TestReadOnly:
     async def test_reads(self, service: Service, server: PrivateServer) -> None:
         """What it has is read, and what it has not is loaded."""
         server.ask("CONFIG", "SET", "replica-serve-stale-data", "yes")

@@ -194,7 +194,7 @@ class TestSchema:
 
         class After(BaseModel):
             name: str
-            price: int = 0
+            weight: int = 0
 
         digits = [
             schema_digest(TypeAdapter(kind)) for kind in (Before, Before, After, list[Before])
