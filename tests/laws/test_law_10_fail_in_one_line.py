@@ -9,6 +9,7 @@ import pytest
 from choices import Answers, corner
 from conftest import Install
 from project import Installed, clean_environment
+from services import Database
 
 SECRET = "long enough to be one"
 PRODUCTION = {
@@ -117,10 +118,17 @@ class TestServe:
         ("settings", "named"), WITH_CACHE_SERVER.values(), ids=WITH_CACHE_SERVER.keys()
     )
     def test_cache_that_cannot_be(
-        self, installed: Install, answers: Answers, settings: dict[str, str], named: str
+        self,
+        installed: Install,
+        database: Database,
+        answers: Answers,
+        settings: dict[str, str],
+        named: str,
     ) -> None:
         """An address that is none, or that everybody knows; a server that is away is no fault."""
-        ended = start(installed(answers), settings)
+        project = installed(answers)
+        given = {} if settings == PRODUCTION else database(project, answers)
+        ended = start(project, given | settings)
         assert not list(faults(ended, named)), ended.stderr
 
     @corner("defaults")
