@@ -255,11 +255,7 @@ def hot_reads(_state: State) -> Sequence[HotRead]:
 
 
 def make_cache(settings: Settings) -> Cache:
-    """The cache, not yet open.
-
-    Raises:
-        StartupError: its URL is none.
-    """
+    """The cache, not yet open."""
     # {% if cookiecutter.cache_backend == "memory" %}
     backend = Memory(settings.cache)
     # {% elif cookiecutter.cache_backend == "redis" %}
@@ -275,11 +271,7 @@ def make_cache(settings: Settings) -> Cache:
 
 
 def make_sessions(settings: Settings) -> Sessions:
-    """The sessions, not yet open.
-
-    Raises:
-        StartupError: their URL is none.
-    """
+    """The sessions, not yet open."""
     # {% if cookiecutter.cache_backend == "memory" %}
     return Sessions(MemorySessions(settings.sessions), settings.sessions)
     # {% else %}

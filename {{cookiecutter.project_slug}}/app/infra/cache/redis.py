@@ -9,15 +9,15 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.errors import StartupError
 from app.infra.cache import scripts
 from app.infra.cache.backend import CacheUnavailable, Lease, Usage
 from app.infra.cache.figures import Figures, Ledger
@@ -45,8 +45,19 @@ _SHARED = ":{shared}:"
 _LOCK = ":lock"
 
 
+def _of_redis(url: str) -> str:
+    try:
+        parse_url(url)
+    except ValueError:
+        raise ValueError("it is no URL of Redis; write it like redis://127.0.0.1:6379/0") from None
+    return url
+
+
+RedisUrl = Annotated[str, AfterValidator(_of_redis)]
+
+
 class RedisSettings(CacheSettings):
-    url: str = "redis://127.0.0.1:6379/0"
+    url: RedisUrl = "redis://127.0.0.1:6379/0"
     """Where the cache is: redis://, rediss:// for TLS, or unix://."""
 
     prefix: str = "cache"
@@ -77,29 +88,20 @@ class Connectable(Protocol):
     timeout_seconds: float
 
 
-def connect(settings: Connectable, *, variable: str = "APP_CACHE__URL") -> Redis:
-    """A client with a pool in which one waits, for a short time, and with one repetition at most.
-
-    Raises:
-        StartupError: the URL, which is set by `variable`, is none of Redis.
-    """
-    try:
-        pool = BlockingConnectionPool.from_url(
-            settings.url,
-            max_connections=settings.max_connections,
-            socket_timeout=settings.timeout_seconds,
-            socket_connect_timeout=settings.connect_timeout_seconds,
-            # A connection may have died since it was used; a time-out is not repeated.
-            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-            # Of a service that moves connections away before its maintenance; it asks on connect.
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-            # It tells Redis its version, which it reads from the disk for each connection.
-            driver_info=None,
-        )
-    except ValueError as error:
-        raise StartupError(
-            f"{variable} is no URL of Redis ({error}); write it like redis://127.0.0.1:6379/0."
-        ) from None
+def connect(settings: Connectable) -> Redis:
+    """A client with a pool in which one waits, for a short time, and with one repetition at most."""
+    pool = BlockingConnectionPool.from_url(
+        settings.url,
+        max_connections=settings.max_connections,
+        socket_timeout=settings.timeout_seconds,
+        socket_connect_timeout=settings.connect_timeout_seconds,
+        # A connection may have died since it was used; a time-out is not repeated.
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        # Of a service that moves connections away before its maintenance; it asks on connect.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        # It tells Redis its version, which it reads from the disk for each connection.
+        driver_info=None,
+    )
     # The client closes the pool when it is closed.
     return Redis.from_pool(pool)
 

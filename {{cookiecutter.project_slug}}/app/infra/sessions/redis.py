@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import Unavailable
 from app.infra import timing
-from app.infra.cache.redis import connect
+from app.infra.cache.redis import RedisUrl, connect
 from app.infra.cache.settings import Seconds
 from app.infra.resilience.breaker import Breaker, BreakerOpen
 from app.infra.sessions.settings import SessionSettings
@@ -54,7 +54,7 @@ return redis.call('DEL', KEYS[1])
 
 
 class RedisSessionSettings(SessionSettings):
-    url: str = "redis://127.0.0.1:6380/0"
+    url: RedisUrl = "redis://127.0.0.1:6380/0"
     """Where sessions are: redis://, rediss:// for TLS, or unix://; a Redis that evicts nothing."""
 
     prefix: str = "sessions"
@@ -83,9 +83,8 @@ class RedisSessions:
     """
 
     def __init__(self, settings: RedisSessionSettings) -> None:
-        """Raises `StartupError` when the URL is none of Redis."""
         self._settings = settings
-        self._redis = connect(settings, variable="APP_SESSIONS__URL")
+        self._redis = connect(settings)
         self._breaker = Breaker(
             "sessions",
             failures=settings.breaker_failures,

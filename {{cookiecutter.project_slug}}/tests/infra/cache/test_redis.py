@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from redis import Redis
 
-from app.errors import StartupError
 from app.infra.cache import Cache
 from app.infra.cache.redis import RedisCache, RedisSettings
 from tests.caches import Source, filling, joining, until, value
@@ -240,6 +240,6 @@ class TestReleases:
 class TestSettings:
     @pytest.mark.parametrize("url", ["127.0.0.1:6379", "http://127.0.0.1", "redis://host:port"])
     async def test_url(self, url: str) -> None:
-        """One sentence that names the variable."""
-        with pytest.raises(StartupError, match="APP_CACHE__URL is no URL of Redis"):
-            RedisCache(RedisSettings(url=url))
+        """Refused when the settings are read, with the remedy."""
+        with pytest.raises(ValidationError, match="it is no URL of Redis; write it like redis:"):
+            RedisSettings(url=url)
