@@ -89,7 +89,7 @@ class Connectable(Protocol):
 
 
 def connect(settings: Connectable) -> Redis:
-    """A client with a pool in which one waits, for a short time, and with one repetition at most."""
+    """A client with a pool in which one waits, and with one repetition at most."""
     pool = BlockingConnectionPool.from_url(
         settings.url,
         max_connections=settings.max_connections,
