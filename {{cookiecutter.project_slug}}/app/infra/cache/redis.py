@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any, Protocol, TypeVar
 
+import structlog
 from pydantic import AfterValidator, Field
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import parse_url
@@ -23,6 +24,8 @@ from app.infra.cache.backend import CacheUnavailable, Lease, Usage
 from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.settings import CacheSettings, Seconds
 from app.infra.resilience.breaker import Breaker, BreakerOpen
+
+logger = structlog.get_logger()
 
 Result = TypeVar("Result")
 
@@ -125,6 +128,7 @@ class RedisCache:
         )
         # Who waits for a connection has not found Redis wanting, so that it is no failure.
         self._connections = asyncio.Semaphore(settings.max_connections)
+        self._takes = True
         self._figures = Ledger()
         self._totals_key = f"{settings.prefix}-figures"
         self._telling: asyncio.Task[None] | None = None
@@ -167,6 +171,9 @@ class RedisCache:
                     scripts.BEGIN, 2, self._clock_key, self._generation_key, uuid.uuid4().hex
                 )
                 acquired, (generation, clock) = await pipeline.execute()
+            if not self._takes:
+                self._takes = True
+                logger.warning("cache takes entries again")
             return Lease(key, owner, _text(generation), int(clock)) if acquired else None
 
         acquiring = asyncio.create_task(self._ask(acquire))
@@ -312,6 +319,9 @@ class RedisCache:
             return await work()
         except (OutOfMemoryError, ReadOnlyError) as error:
             # What it has can still be read.
+            if self._takes:
+                self._takes = False
+                logger.warning("cache takes nothing", cause=str(error))
             raise _TakesNothing(str(error)) from error
         except (LookupError, TypeError, ValueError) as error:
             raise InvalidResponse(f"something else answers like Redis ({error})") from error

@@ -79,6 +79,11 @@ async def service(services: Callable[..., Service], server: PrivateServer) -> Se
     return service
 
 
+def events(log: Log) -> list[str]:
+    """What the log says of the cache."""
+    return [line["event"] for line in log.lines]
+
+
 def changes(log: Log) -> list[str]:
     """What the log says of the breaker, which is all that it may say."""
     assert {line["breaker"] for line in log.lines} <= {"cache"}
@@ -217,7 +222,7 @@ class TestHanging:
 
 class TestFull:
     async def test_no_room(self, service: Service, server: PrivateServer) -> None:
-        """What is there is read, what is outdated is not, and nothing is logged as an outage."""
+        """What is there is read, what is outdated is not; the log has a line for each change."""
         await value(service.cache, Source("other", "other"), "{other}")
         server.ask("CONFIG", "SET", "maxmemory", "1")
         with recorded() as log:
@@ -228,9 +233,10 @@ class TestFull:
             await service.serve_new()
             # Nothing else is lost.
             assert await value(service.cache, Source("unread"), "{other}") == "other"
+            assert events(log) == ["cache takes nothing"]
             server.ask("CONFIG", "SET", "maxmemory", "0")
             await service.recovers()
-            assert not log.lines
+            assert events(log) == ["cache takes nothing", "cache takes entries again"]
 
     async def test_load_before_there_was_no_room(
         self, service: Service, server: PrivateServer
@@ -269,7 +275,7 @@ class TestReadOnly:
         with recorded() as log:
             assert await service.serve() == 0
             await service.serve_new()
-            assert not log.lines
+            assert events(log) == ["cache takes nothing"]
 
     async def test_forgotten_meanwhile(self, service: Service, server: PrivateServer) -> None:
         """Nothing of it is believed until it has outdated what it had to."""
@@ -278,10 +284,11 @@ class TestReadOnly:
             await service.write()
             for _ in range(5):
                 assert await service.serve() == len(KEYS)
-            assert changes(log) == ["breaker opened"]
+            away = ["cache takes nothing", "breaker opened"]
+            assert events(log) == away
             server.ask("REPLICAOF", "NO", "ONE")
             await service.recovers()
-            assert changes(log) == ["breaker opened", "breaker closed"]
+            assert events(log) == [*away, "breaker closed", "cache takes entries again"]
 
 
 NONSENSE = {
