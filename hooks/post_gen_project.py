@@ -96,6 +96,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
+    "app/infra/redis.py": no_redis,
     "app/infra/resilience": no_redis,
     "app/infra/sessions": no_cache,
     "app/infra/sessions/redis.py": no_redis,

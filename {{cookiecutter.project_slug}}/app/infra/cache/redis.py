@@ -7,22 +7,16 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
-from pydantic import AfterValidator, Field
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from app.infra.cache import scripts
 from app.infra.cache.backend import CacheUnavailable, Lease, Usage
 from app.infra.cache.figures import Figures, Ledger
-from app.infra.cache.settings import CacheSettings, Seconds
+from app.infra.cache.settings import CacheSettings
+from app.infra.redis import RedisConnection, RedisUrl, connect
 from app.infra.resilience.breaker import Breaker, BreakerOpen
 
 logger = structlog.get_logger()
@@ -48,65 +42,9 @@ _SHARED = ":{shared}:"
 _LOCK = ":lock"
 
 
-def _of_redis(url: str) -> str:
-    try:
-        parse_url(url)
-    except ValueError:
-        raise ValueError("it is no URL of Redis; write it like redis://127.0.0.1:6379/0") from None
-    return url
-
-
-RedisUrl = Annotated[str, AfterValidator(_of_redis)]
-
-
-class RedisSettings(CacheSettings):
+class RedisSettings(RedisConnection, CacheSettings):
     url: RedisUrl = "redis://127.0.0.1:6379/0"
     """Where the cache is: redis://, rediss:// for TLS, or unix://."""
-
-    prefix: str = "cache"
-    """Begins every key, so that several services can share a Redis."""
-
-    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """Connections of each process to Redis; who needs another waits for one."""
-
-    connect_timeout_seconds: Seconds = 0.5
-    """Seconds in which a connection to Redis must be made."""
-
-    timeout_seconds: Seconds = 0.5
-    """Seconds in which Redis must answer."""
-
-    breaker_failures: Annotated[int, Field(ge=1)] = 3
-    """Number of failures in a row after which Redis is left alone."""
-
-    breaker_window_seconds: Seconds = 2.0
-    """Seconds after which one request tries Redis again."""
-
-
-class Connectable(Protocol):
-    """Settings of whatever is kept in a Redis."""
-
-    url: str
-    max_connections: int
-    connect_timeout_seconds: float
-    timeout_seconds: float
-
-
-def connect(settings: Connectable) -> Redis:
-    """A client with a pool in which one waits, and with one repetition at most."""
-    pool = BlockingConnectionPool.from_url(
-        settings.url,
-        max_connections=settings.max_connections,
-        socket_timeout=settings.timeout_seconds,
-        socket_connect_timeout=settings.connect_timeout_seconds,
-        # A connection may have died since it was used; a time-out is not repeated.
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-        # Of a service that moves connections away before its maintenance; it asks on connect.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        # It tells Redis its version, which it reads from the disk for each connection.
-        driver_info=None,
-    )
-    # The client closes the pool when it is closed.
-    return Redis.from_pool(pool)
 
 
 class RedisCache:

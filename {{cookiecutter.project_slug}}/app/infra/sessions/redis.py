@@ -4,17 +4,15 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import Unavailable
 from app.infra import timing
-from app.infra.cache.redis import RedisUrl, connect
-from app.infra.cache.settings import Seconds
+from app.infra.redis import RedisConnection, RedisUrl, connect
 from app.infra.resilience.breaker import Breaker, BreakerOpen
 from app.infra.sessions.settings import SessionSettings
 
@@ -53,27 +51,9 @@ return redis.call('DEL', KEYS[1])
 """
 
 
-class RedisSessionSettings(SessionSettings):
+class RedisSessionSettings(RedisConnection, SessionSettings):
     url: RedisUrl = "redis://127.0.0.1:6380/0"
     """Where sessions are: redis://, rediss:// for TLS, or unix://; a Redis that evicts nothing."""
-
-    prefix: str = "sessions"
-    """Begins every key, so that several services can share a Redis."""
-
-    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """Connections of each process to Redis; who needs another waits for one."""
-
-    connect_timeout_seconds: Seconds = 0.5
-    """Seconds in which a connection to Redis must be made."""
-
-    timeout_seconds: Seconds = 0.5
-    """Seconds in which Redis must answer."""
-
-    breaker_failures: Annotated[int, Field(ge=1)] = 3
-    """Number of failures in a row after which Redis is left alone."""
-
-    breaker_window_seconds: Seconds = 2.0
-    """Seconds after which one request tries Redis again."""
 
 
 class RedisSessions:

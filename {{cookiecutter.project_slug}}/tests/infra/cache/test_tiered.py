@@ -138,9 +138,10 @@ async def remember(process: Process, source: Source) -> None:
 
 async def quiet(process: Process, other: Process) -> None:
     """Until `process` has heard everything that Redis has told so far."""
-    process.backend._local.put("cache:told", b"", LONG)
-    await other.backend._redis.set("cache:told", "", px=1)
-    await until(lambda: process.backend._local.get("cache:told") is None)
+    key = f"{process.backend._settings.prefix}:told"
+    process.backend._local.put(key, b"", LONG)
+    await other.backend._redis.set(key, "", px=1)
+    await until(lambda: process.backend._local.get(key) is None)
 
 
 class TestReading:
