@@ -116,6 +116,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/cache/test_faults.py": no_redis,
     "tests/infra/cache/test_processes.py": no_redis,
     "tests/infra/cache/test_redis.py": no_redis,
+    "tests/infra/cache/test_shared.py": no_redis,
     "tests/infra/cache/test_tiered.py": no_tiered,
     "tests/infra/database": no_database,
     "tests/infra/database/test_faults.py": no_server,

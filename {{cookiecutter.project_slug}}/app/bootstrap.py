@@ -49,14 +49,13 @@ from app.catalog.service import Catalog, Store
 from app.errors import StartupError
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
-from app.infra.cache import Cache
+from app.infra.cache import Cache, HotRead, ResponsePolicy
 # {% if cookiecutter.cache_backend != "memory" %}
 from app.infra.cache import commands as cache_commands
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.cache.memory import Memory
 # {% endif %}
-from app.infra.cache.policies import ResponsePolicy
 # {% if cookiecutter.cache_backend == "redis" %}
 from app.infra.cache.redis import RedisCache
 # {% endif %}
@@ -64,7 +63,7 @@ from app.infra.cache.responses import ResponseCache
 # {% if cookiecutter.cache_backend == "tiered" %}
 from app.infra.cache.tiered import Tiered
 # {% endif %}
-from app.infra.cache.warming import HotRead, warmed
+from app.infra.cache.warming import warmed
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.database import Base, Database
@@ -248,7 +247,7 @@ def hot_reads(state: State) -> Sequence[HotRead]:
     """What is kept in the cache from the start on."""
     return catalog_cached.hot_reads(state["catalog"])
 # {% else %}
-def hot_reads(_state: State) -> Sequence[HotRead]:
+def hot_reads(state: State) -> Sequence[HotRead]:
     """What is kept in the cache from the start on."""
     return []
 # {% endif %}

@@ -30,9 +30,6 @@ def _found() -> Iterator[tuple[str, tuple[Any, Any]]]:
 BACKENDS = dict(sorted(_found()))
 """By name, each backend that this service has, and the class of its settings."""
 
-SHARED = [name for name in BACKENDS if name != "memory"]
-"""Those that several processes share."""
-
 
 class Clock:
     """Seconds that pass when a test says so."""

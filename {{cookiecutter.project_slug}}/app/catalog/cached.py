@@ -1,6 +1,6 @@
 """The catalogue, cached: what is read often, for how long, and what outdates it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from app.catalog.schemas import (
     Product,
@@ -12,9 +12,7 @@ from app.catalog.schemas import (
 )
 from app.catalog.service import Catalog, Store
 from app.errors import NotFound
-from app.infra.cache import Cache, cached
-from app.infra.cache.policies import ResponsePolicy
-from app.infra.cache.warming import HotRead
+from app.infra.cache import Cache, HotRead, ResponsePolicy, cached, tagged_by
 from app.infra.http.pages import Cursors
 
 PRODUCTS = "products"
@@ -26,12 +24,7 @@ def product_tag(product_id: int) -> str:
     return f"product-{product_id}"
 
 
-def _of_product(path: Mapping[str, str]) -> Collection[str] | None:
-    """Its tag; none of an id that is not written like one, which the service may yet understand."""
-    text = path["product_id"]
-    return [product_tag(int(text))] if text.isascii() and text.isdecimal() else None
-
-
+_of_product = tagged_by("product_id", product_tag)
 POLICIES: Mapping[str, ResponsePolicy] = {
     "list_products": ResponsePolicy(ttl_seconds=10, tags=lambda _path: [PRODUCTS]),
     "read_statistics": ResponsePolicy(

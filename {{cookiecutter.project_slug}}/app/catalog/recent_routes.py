@@ -1,25 +1,15 @@
 """What a client has looked at lately, kept in its session."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 
 from app.catalog.routes import CatalogDependency, ProductId
 from app.catalog.schemas import PartialProduct, ProductQuery
-from app.infra.sessions import Session
+from app.infra.sessions import SessionDependency
 
 router = APIRouter(prefix="/recently-viewed", tags=["catalog"])
 
 MOST_RECENT = 10
 _RECENT = "recently_viewed"
-
-
-async def _session(request: Request) -> Session:
-    session: Session = request.state.session
-    return session
-
-
-SessionDependency = Annotated[Session, Depends(_session)]
 
 
 @router.get("", response_model_exclude_unset=True)

@@ -2,5 +2,7 @@
 
 from app.infra.cache.cache import Cache
 from app.infra.cache.cached import cached, key_of
+from app.infra.cache.policies import ResponsePolicy, tagged_by
+from app.infra.cache.warming import HotRead
 
-__all__ = ["Cache", "cached", "key_of"]
+__all__ = ["Cache", "HotRead", "ResponsePolicy", "cached", "key_of", "tagged_by"]

@@ -12,6 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -22,10 +23,13 @@ from app.errors import ServiceError, TimedOut, Unavailable
 from app.infra import timing
 from app.infra.cache.backend import Backend, CacheUnavailable, Lease, Usage
 from app.infra.cache.entries import Entry, pack, unpack
-from app.infra.cache.figures import Ledger
+from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.settings import CacheSettings
 
 Result = TypeVar("Result")
+
+counted: ContextVar[bool] = ContextVar("counted", default=True)
+"""Whether what is asked for counts as a hit or a miss; warming asks for nobody."""
 
 # Who shared a load that was outdated before it ended repeats it as often, then loads alone.
 _SHARED_ATTEMPTS = 2
@@ -43,6 +47,15 @@ class Loaded:
     stale_seconds: float = 0
     """How much longer it is better than one of the errors that may be hidden."""
     tags: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        _refuse_text(self.tags)
+
+
+def _refuse_text(tags: Collection[str]) -> None:
+    """Text is a collection too, of characters."""
+    if isinstance(tags, str):
+        raise TypeError(f"{tags!r} is one tag; write a list of them.")
 
 
 Load = Callable[[], Awaitable[Loaded]]
@@ -117,7 +130,7 @@ class Cache:
             load: raises what it will; everybody who waits gets that error.
             hide: errors of `load` to which an entry that is too old is preferred.
         """
-        figures = self.figures[name]
+        figures = self.figures[name] if counted.get() else Figures()
         entry = await self.find(name, key)
         if entry is not None and self.clock() < entry.fresh_until:
             figures.hits += 1
@@ -168,6 +181,8 @@ class Cache:
         A backend that does not answer is told later; until then its entries are bounded by their
         lifetime.
         """
+        _refuse_text(keys)
+        _refuse_text(tags)
         self._flights.clear()
         with suppress(CacheUnavailable):
             await self.backend.forget(keys, tags)

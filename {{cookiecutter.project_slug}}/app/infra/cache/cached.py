@@ -32,7 +32,7 @@ def cached(
     hide: tuple[type[Exception], ...] = UNREACHABLE,
     errors: tuple[type[ServiceError], ...] = (),
     none: bool = True,
-    ignore: Collection[str] = ("self",),
+    ignore: Collection[str] = (),
     version: int = 1,
     cache: Cache | None = None,
 ) -> Callable[[Function[Arguments, Result]], Function[Arguments, Result]]:
@@ -49,7 +49,8 @@ def cached(
         hide: the errors that it is better than.
         errors: errors that are cached like results; they are raised anew with their sentence.
         none: whether None is cached.
-        ignore: parameters that do not change the result, like `self`, sessions and requests.
+        ignore: parameters that do not change the result, like sessions and requests; `self` is
+            always one.
         version: count it up when the meaning of the result changes, but not its type.
         cache: for a function; a method takes the one that its object has as `cache`.
 
@@ -58,11 +59,13 @@ def cached(
     """
 
     def decorate(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
+        if "return" not in function.__annotations__:
+            raise TypeError(f"{function.__qualname__} is cached, and needs a return annotation.")
         plan = _Plan(
             function=function,
             name=f"{function.__module__}.{function.__qualname__}",
             signature=inspect.signature(function),
-            ignore=frozenset(ignore),
+            ignore=frozenset({"self", *ignore}),
             version=version,
             errors=errors,
             cache=cache,
@@ -142,7 +145,12 @@ class _Plan:
     def cache_of(self, bound: dict[str, Any]) -> Cache:
         if self.cache is not None:
             return self.cache
-        cache: Cache = next(iter(bound.values())).cache
+        cache = getattr(next(iter(bound.values()), None), "cache", None)
+        if not isinstance(cache, Cache):
+            raise TypeError(
+                f"{self.name} finds no cache: pass `cache=` for a function; give the object of a"
+                " method one as `cache`."
+            )
         return cache
 
     def key_of(self, bound: dict[str, Any]) -> str:

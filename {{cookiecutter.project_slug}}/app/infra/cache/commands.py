@@ -37,9 +37,12 @@ def add_to(group: click.Group, make_cache: Callable[[], Cache]) -> None:
 
     @commands.command()
     def stats() -> None:
-        """Print how much is kept, and by name what was asked for in the last days."""
+        """Print how much the Redis holds, and by name what the service has asked for so far."""
         usage, totals = run(_stats)
-        click.echo(f"{usage.entries} entries, {usage.bytes} bytes, {usage.evictions} evicted")
+        click.echo(
+            f"The Redis holds {usage.entries} keys in {usage.bytes} bytes, and has evicted"
+            f" {usage.evictions}."
+        )
         for name, figures in sorted(totals.items()):
             asked = figures.hits + figures.stale_hits + figures.misses
             rate = (figures.hits + figures.stale_hits) / asked if asked else 0

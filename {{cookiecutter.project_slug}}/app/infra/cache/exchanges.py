@@ -12,6 +12,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import StartupError
 from app.infra.cache.cache import Cache, Loaded
 from app.infra.cache.entries import Entry
 from app.infra.cache.policies import (
@@ -85,7 +86,7 @@ def compiled(
     """The GET routes that have a policy, in the order in which they are asked.
 
     Raises:
-        LookupError: not exactly one GET route has the name of a policy.
+        StartupError: not exactly one GET route has the name of a policy.
     """
     earlier: list[RouteContext] = []
     found: dict[str, Route] = {}
@@ -98,12 +99,12 @@ def compiled(
         name = context.name or ""
         if name in policies and context.methods is not None:
             if name in found:
-                raise LookupError(f"Two GET routes are called {name!r}; give each its own name.")
+                raise StartupError(f"Two GET routes are called {name!r}; give each its own name.")
             found[name] = _route(context, policies[name], earlier)
         earlier.append(context)
     for name in policies:
         if name not in found:
-            raise LookupError(f"No GET route is called {name!r}; correct the name of its policy.")
+            raise StartupError(f"No GET route is called {name!r}; correct the name of its policy.")
     return tuple(found.values())
 
 
@@ -225,7 +226,10 @@ class Asked:
         return Response(start["status"], headers, body, etag, age_seconds)
 
     def tags(self) -> Collection[str] | None:
-        return self.route.policy.tags(self.parameters.groupdict())
+        tags = self.route.policy.tags(self.parameters.groupdict())
+        if isinstance(tags, str):
+            raise TypeError(f"{tags!r} is one tag; let the policy return a list of them.")
+        return tags
 
 
 class Kept:

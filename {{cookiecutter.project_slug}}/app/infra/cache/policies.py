@@ -43,8 +43,27 @@ _ON_NOT_MODIFIED = frozenset(
 )
 
 
+TagsOf = Callable[[Mapping[str, str]], Collection[str] | None]
+"""The tags of a response, from the parameters in its path."""
+
+
 def _untagged(_parameters: Mapping[str, str]) -> Collection[str]:
     return ()
+
+
+def tagged_by(parameter: str, tag: Callable[[int], str]) -> TagsOf:
+    """The tag of the whole number that `parameter` of the path is.
+
+    None where it is not written plainly: the service may take `01` for 1, and nobody would outdate
+    the tag of that.
+    """
+
+    def tags(parameters: Mapping[str, str]) -> Collection[str] | None:
+        text = parameters[parameter]
+        plain = text.isascii() and text.isdecimal() and str(int(text)) == text
+        return [tag(int(text))] if plain else None
+
+    return tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +75,8 @@ class ResponsePolicy:
 
     ttl_seconds: float
     """How long a response is fresh here; a little less, at random."""
-    tags: Callable[[Mapping[str, str]], Collection[str] | None] = _untagged
-    """From the parameters in the path, as they were sent; `Cache.forget` outdates by tag.
+    tags: TagsOf = _untagged
+    """From the parameters in the path, as they were sent: for numbers, use `tagged_by`.
 
     None for a path whose response is not to be kept.
     """

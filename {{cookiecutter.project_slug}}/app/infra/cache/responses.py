@@ -38,7 +38,7 @@ class ResponseCache:
         """`policies` go by the name of their route; `name` is a token (RFC 9211, section 2).
 
         Raises:
-            LookupError: not exactly one GET route has the name of a policy.
+            StartupError: not exactly one GET route has the name of a policy.
         """
         self._app = app
         self._name = name.encode()

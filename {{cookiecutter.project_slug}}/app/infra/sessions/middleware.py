@@ -1,5 +1,8 @@
 """The session of each request, and its cookie."""
 
+from typing import Annotated
+
+from fastapi import Depends, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
@@ -7,6 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import ServiceError
 from app.infra.sessions.sessions import WELL_FORMED_ID, Session, Sessions
+
+
+async def _session(request: Request) -> Session:
+    session: Session = request.state.session
+    return session
+
+
+SessionDependency = Annotated[Session, Depends(_session)]
+"""For handlers: the session of the request."""
 
 
 class SessionMiddleware:

@@ -7,7 +7,7 @@ import pytest
 
 from app.infra.cache import Cache
 from app.infra.cache.backend import Backend
-from tests.caches import BACKENDS, SHARED, Clock
+from tests.caches import BACKENDS, Clock
 
 
 class Caches:
@@ -41,16 +41,6 @@ async def caches(request: pytest.FixtureRequest) -> AsyncIterator[Caches]:
     """Caches over each backend in turn."""
     name: str = request.param
     made = Caches(name, **({} if name == "memory" else request.getfixturevalue("where")))
-    yield made
-    await made.close()
-
-
-@pytest.fixture(params=SHARED)
-async def shared_caches(
-    request: pytest.FixtureRequest, where: dict[str, str]
-) -> AsyncIterator[Caches]:
-    """Caches over each backend that several processes share, in turn."""
-    made = Caches(request.param, **where)
     yield made
     await made.close()
 

@@ -116,6 +116,38 @@ class TestArguments:
         assert shop.item.__doc__ == "What is documented stays so."
 
 
+class TestMistakes:
+    async def test_no_annotation(self, cache: Cache) -> None:
+        """Nothing would say how the result is written."""
+        with pytest.raises(TypeError, match="answer is cached, and needs a return annotation"):
+
+            @cached(ttl_seconds=1, cache=cache)
+            async def answer():  # type: ignore[no-untyped-def]  # noqa: ANN202
+                return 42
+
+    async def test_no_cache(self) -> None:
+        """A function is given one, or the object of a method has it."""
+
+        @cached(ttl_seconds=1)
+        async def answer(of: int) -> int:
+            return of
+
+        with pytest.raises(TypeError, match="finds no cache: pass `cache=` for a function"):
+            await answer(42)
+
+    async def test_text_for_tags(self, cache: Cache) -> None:
+        """It would be one tag for each character, of which nobody ever outdates one."""
+
+        @cached(ttl_seconds=1, cache=cache, tags=lambda _result: "answer")
+        async def answer() -> int:
+            return 42
+
+        with pytest.raises(TypeError, match="'answer' is one tag; write a list of them"):
+            await answer()
+        with pytest.raises(TypeError, match="'answer' is one tag"):
+            await cache.forget(tags="answer")
+
+
 class TestResults:
     async def test_of_ones_own(self, shop: Shop) -> None:
         """What one does to a result, no other sees."""

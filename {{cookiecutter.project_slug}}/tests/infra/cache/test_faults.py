@@ -288,7 +288,7 @@ class TestReadOnly:
             assert events(log) == away
             server.ask("REPLICAOF", "NO", "ONE")
             await service.recovers()
-            assert events(log) == [*away, "breaker closed", "cache takes entries again"]
+            assert sorted(events(log)[2:]) == ["breaker closed", "cache takes entries again"]
 
 
 NONSENSE = {

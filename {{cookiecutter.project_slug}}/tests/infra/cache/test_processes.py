@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.caches import PATIENCE_SECONDS, SHARED, until
+from tests.caches import BACKENDS, PATIENCE_SECONDS, until
 from tests.processes import ROOT, environment
 from tests.redis_servers import ask
 
@@ -74,7 +74,7 @@ async def start(where: dict[str, Any]) -> AsyncIterator[Callable[..., Any]]:
         yield start
 
 
-@pytest.fixture(params=SHARED)
+@pytest.fixture(params=[name for name in BACKENDS if name != "memory"])
 def name(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen

@@ -93,8 +93,8 @@ class TestCosts:
             source = Source("old", "tag")
             await value(cache, source)
             # As many entries that depend on it as there shall be; what is in them is all the same.
-            entry = server.ask("GET", "cache:{key}")
-            fill = "for i = 2, ARGV[1] do redis.call('SET', 'cache:{' .. i .. '}', ARGV[2]) end"
+            entry = server.ask("GET", "app:{key}")
+            fill = "for i = 2, ARGV[1] do redis.call('SET', 'app:{' .. i .. '}', ARGV[2]) end"
             server.ask("EVAL", fill, 0, dependants, entry)
             assert await value(cache, source, "{" + str(dependants) + "}") == "old"
             costs.append(await counted.asked(lambda: cache.forget(tags=["tag"])))

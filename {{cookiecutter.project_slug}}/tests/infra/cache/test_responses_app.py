@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import ProblemMiddleware
+from app.errors import ProblemMiddleware, StartupError
 from app.infra.cache import Cache
 from app.infra.cache.memory import Memory, MemorySettings
 from app.infra.cache.policies import ResponsePolicy
@@ -255,14 +255,14 @@ class TestRoutes:
         """A policy for nothing is a mistake; so is one for what is not read."""
         app = make_app(calls, **{name: ResponsePolicy(60)})
         app.mount("/files", StaticFiles(directory="."), name="files")
-        with pytest.raises(LookupError, match=f"No GET route is called '{name}'"):
+        with pytest.raises(StartupError, match=f"No GET route is called '{name}'"):
             app.build_middleware_stack()
 
     def test_that_share_a_name(self, calls: Calls) -> None:
         """Nobody can tell which one is meant."""
         app = make_app(calls)
         app.get("/other", name="read_book")(_read)
-        with pytest.raises(LookupError, match="Two GET routes are called 'read_book'"):
+        with pytest.raises(StartupError, match="Two GET routes are called 'read_book'"):
             app.build_middleware_stack()
 
     async def test_behind_a_mounted_application(self, calls: Calls) -> None:

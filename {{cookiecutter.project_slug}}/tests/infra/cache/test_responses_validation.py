@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from app.infra.cache.policies import ResponsePolicy
+from app.infra.cache.policies import ResponsePolicy, tagged_by
 from tests.caches import Clock
 from tests.infra.cache.responding import Answer, Reply, Service
 
@@ -222,6 +222,15 @@ class TestPrivate:
         service = Service(ResponsePolicy(60, private=True), answer)
         reply = await service.get(if_none_match='"7"')
         assert (reply.status, reply.headers["set-cookie"]) == (200, "a=b")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7", ["order-7"]), ("07", None), ("+7", None), ("7.0", None), (" 7", None), ("\u0667", None)],
+)
+def test_tag_of_a_number(text: str, expected: list[str] | None) -> None:
+    """Written otherwise, it is left alone: no other spelling is outdated with it."""
+    assert tagged_by("id", "order-{}".format)({"id": text}) == expected
 
 
 class TestTags:

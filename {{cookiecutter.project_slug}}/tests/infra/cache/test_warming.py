@@ -2,8 +2,11 @@
 
 import asyncio
 
+from app.infra.cache import Cache
+from app.infra.cache.memory import Memory, MemorySettings
 from app.infra.cache.settings import CacheSettings
 from app.infra.cache.warming import HotRead, warmed
+from tests.caches import Source, value
 from tests.recorded import recorded
 
 PATIENCE_SECONDS = 20
@@ -68,15 +71,15 @@ class TestRepetition:
         assert reads == after
 
     async def test_failure(self) -> None:
-        """It is logged, keeps neither the start nor the others, and is tried again."""
+        """It is logged once, keeps neither the start nor the others, and is tried again."""
         attempts = 0
         healed = asyncio.Event()
         others: list[str] = []
 
-        async def fail_once() -> None:
+        async def fail_thrice() -> None:
             nonlocal attempts
             attempts += 1
-            if attempts == 1:
+            if attempts <= 3:
                 raise ConnectionError("gone")
             healed.set()
 
@@ -84,10 +87,31 @@ class TestRepetition:
             others.append("read")
 
         with recorded() as log:
-            async with asyncio.timeout(PATIENCE_SECONDS), warmed([fail_once, other], SOON):
+            async with asyncio.timeout(PATIENCE_SECONDS), warmed([fail_thrice, other], SOON):
                 assert others
                 await healed.wait()
-        assert len(log.of("cache could not be warmed")) == 1
+        [line] = log.of("cache could not be warmed")
+        assert "fail_thrice" in line["read"]
+
+    async def test_counts_for_nobody(self) -> None:
+        """What is asked for to keep it warm is neither a hit nor a miss."""
+        settings = MemorySettings()
+        cache = Cache(Memory(settings), settings)
+        source = Source()
+        thrice = asyncio.Event()
+        reads = 0
+
+        async def read() -> None:
+            nonlocal reads
+            await value(cache, source)
+            reads += 1
+            if reads == 3:
+                thrice.set()
+
+        async with asyncio.timeout(PATIENCE_SECONDS), warmed([read], SOON):
+            await thrice.wait()
+        figures = cache.figures["test"]
+        assert (figures.hits, figures.misses, figures.loads) == (0, 0, 1)
 
     async def test_end(self) -> None:
         """A read that is still at work is cancelled when the service ends."""
