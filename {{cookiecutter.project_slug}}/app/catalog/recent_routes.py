@@ -1,6 +1,7 @@
 """What a client has looked at lately, kept in its session."""
 
 from fastapi import APIRouter
+from pydantic import ValidationError
 
 from app.catalog.routes import CatalogDependency, ProductId
 from app.catalog.schemas import PartialProduct, ProductQuery
@@ -17,10 +18,12 @@ async def list_recently_viewed(
     catalog: CatalogDependency, session: SessionDependency
 ) -> list[PartialProduct]:
     """The products that were viewed last, newest first, without those that are gone."""
-    ids = await session.get(_RECENT)
-    if ids is None:
+    try:
+        query = ProductQuery(ids=await session.get(_RECENT) or [])
+    except ValidationError:
+        # Another release may have kept something else there.
         return []
-    return (await catalog.page(ProductQuery(ids=ids))).items
+    return (await catalog.page(query)).items if query.ids else []
 
 
 @router.put("/{product_id}", status_code=204)

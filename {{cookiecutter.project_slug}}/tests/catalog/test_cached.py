@@ -85,6 +85,12 @@ class TestHits:
         for _ in range(2):
             assert "cache-status" not in (await client.get("/v1/products/export")).headers
 
+    async def test_id_that_is_none(self, client: AsyncClient) -> None:
+        """However long it is, and whatever the cache would make of it."""
+        for _ in range(2):
+            answer = await client.get(f"/v1/products/{'1' * 5_000}/reviews")
+            assert answer.status_code == 422
+
     @pytest.mark.parametrize("written", ["+{}", "{}.0", "0{}", "%20{}"])
     async def test_id_that_is_written_otherwise(
         self, client: AsyncClient, product: dict[str, Any], written: str

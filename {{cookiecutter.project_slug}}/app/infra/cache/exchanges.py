@@ -210,10 +210,10 @@ class Asked:
             return "left-alone"
         if start.get("trailers"):
             return "trailers"
-        if self.tags() is None:
-            return "no-tags"
         fields = combined(start.get("headers", ()))
-        return lifetime(self.route.policy, start["status"], fields, self.cache.clock())
+        found = lifetime(self.route.policy, start["status"], fields, self.cache.clock())
+        # Asked last, of a path that the application has understood.
+        return "no-tags" if isinstance(found, Lifetime) and self.tags() is None else found
 
     def response(self, start: Message, body: bytes, age_seconds: int) -> Response | None:
         """The whole response, dressed for whoever gets it; None if its body is not complete."""

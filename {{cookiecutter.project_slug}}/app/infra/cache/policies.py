@@ -14,6 +14,8 @@ _LONGEST_SECONDS = 2**31
 _DIRECTIVE = re.compile(rb'([^\s,=]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*)))?')
 _ENTITY_TAG = re.compile(rb'(?:W/)?("[^"]*")')
 _ETAG_BYTES = 16
+# Of a signed integer of 64 bits.
+_ID_DIGITS = 19
 # Neither spaces, which separate tags, nor what could end the header.
 _SAFE_IN_TAGS = "!#$&'()*+,/:;=?@[]~"
 
@@ -55,12 +57,13 @@ def tagged_by(parameter: str, tag: Callable[[int], str]) -> TagsOf:
     """The tag of the whole number that `parameter` of the path is.
 
     None where it is not written plainly: the service may take `01` for 1, and nobody would outdate
-    the tag of that.
+    the tag of that. Nor where it has more digits than an id can have.
     """
 
     def tags(parameters: Mapping[str, str]) -> Collection[str] | None:
         text = parameters[parameter]
-        plain = text.isascii() and text.isdecimal() and str(int(text)) == text
+        digits = len(text) <= _ID_DIGITS and text.isascii() and text.isdecimal()
+        plain = digits and str(int(text)) == text
         return [tag(int(text))] if plain else None
 
     return tags

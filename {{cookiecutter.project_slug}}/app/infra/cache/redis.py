@@ -71,6 +71,8 @@ class RedisCache:
         self._totals_key = f"{settings.prefix}-figures"
         self._telling: asyncio.Task[None] | None = None
         self._owed: dict[str, object] = {}
+        # Locks that may be given to somebody who does not wait for them any more.
+        self._lost: dict[str, str] = {}
         self._paying: asyncio.Task[None] | None = None
 
     def share(self, figures: Ledger) -> None:
@@ -117,6 +119,12 @@ class RedisCache:
         acquiring = asyncio.create_task(self._ask(acquire))
         try:
             return await asyncio.shield(acquiring)
+        except CacheUnavailable as error:
+            if isinstance(error.__cause__, FAILURES):
+                # Redis may do later what it was asked, and nobody would give the lock back.
+                self._lost[self._lock(key)] = owner
+                self._owe([])
+            raise
         except asyncio.CancelledError:
             # What was asked for cannot be taken back, and nobody would give the lock back.
             with suppress(CacheUnavailable):
@@ -173,7 +181,9 @@ class RedisCache:
         totals: defaultdict[str, Figures] = defaultdict(Figures)
         for field, count in found.items():
             name, _, figure = _text(field).rpartition(" ")
-            setattr(totals[name], figure, float(count))
+            # Another release may count other things.
+            if figure in Figures.__slots__:
+                setattr(totals[name], figure, float(count))
         return totals
 
     async def usage(self) -> Usage:
@@ -246,14 +256,8 @@ class RedisCache:
             raise CacheUnavailable(str(error)) from error
 
     async def _paid(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        if self._owed:
-            owed = self._owed.copy()
-            await self._remove(owed)
-            # But for what has come to be owed again.
-            for key, debt in owed.items():
-                if self._owed.get(key) is debt:
-                    del self._owed[key]
         try:
+            await self._pay()
             return await work()
         except (OutOfMemoryError, ReadOnlyError) as error:
             # What it has can still be read.
@@ -264,16 +268,28 @@ class RedisCache:
         except (LookupError, TypeError, ValueError) as error:
             raise InvalidResponse(f"something else answers like Redis ({error})") from error
 
+    async def _pay(self) -> None:
+        if self._owed:
+            owed = self._owed.copy()
+            await self._remove(owed)
+            # But for what has come to be owed again.
+            for key, debt in owed.items():
+                if self._owed.get(key) is debt:
+                    del self._owed[key]
+        while self._lost:
+            lock, owner = self._lost.popitem()
+            await self._redis.eval(scripts.RELEASE, 1, lock, owner)
+
     def _owe(self, keys: Sequence[str]) -> None:
         """Remove `keys` as soon as Redis answers, before anything of it is believed."""
         self._owed |= dict.fromkeys(keys, object())
         if len(self._owed) > _MOST_OWED:
             self._owed = {self._generation_key: object()}
         if self._paying is None or self._paying.done():
-            self._paying = asyncio.create_task(self._pay())
+            self._paying = asyncio.create_task(self._pay_later())
 
-    async def _pay(self) -> None:
-        while self._owed:
+    async def _pay_later(self) -> None:
+        while self._owed or self._lost:
             await asyncio.sleep(self._settings.breaker_window_seconds)
             with suppress(CacheUnavailable):
                 await self._ask(self._redis.ping)

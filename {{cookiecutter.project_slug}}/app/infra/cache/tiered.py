@@ -16,6 +16,8 @@ from app.infra.cache.redis import FAILURES, RedisCache, RedisSettings
 
 logger = structlog.get_logger()
 
+# Something else may answer in its place.
+_FAILURES: tuple[type[Exception], ...] = (*FAILURES, LookupError, TypeError, ValueError)
 # Redis tells on this channel what has changed (its documentation: client-side caching).
 _CHANNEL = b"__redis__:invalidate"
 
@@ -102,7 +104,7 @@ class Tiered(RedisCache):
             for key, value in values.items():
                 if self._reads.get(key) is read:
                     del self._reads[key]
-                    if value is not None:
+                    if isinstance(value, bytes):
                         self._local.put(key, value, self._local_ttl_seconds)
         return values
 
@@ -121,7 +123,7 @@ class Tiered(RedisCache):
             connection = pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await self._listen(connection)
-            except FAILURES as error:
+            except _FAILURES as error:
                 if self._listens:
                     logger.warning("cache no longer hears of changes", cause=str(error))
             finally:
@@ -150,7 +152,7 @@ class Tiered(RedisCache):
             if changed is None:
                 self._empty()
             else:
-                self._outdate([key.decode() for key in changed])
+                self._outdate([key.decode(errors="replace") for key in changed])
 
     async def _order(self, connection: AbstractConnection, *command: object) -> object:
         await connection.send_command(*command)

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
+
 from app.errors import Conflict, ServiceError, TryAgain
 from app.infra.sessions.settings import SessionSettings
 
@@ -70,6 +72,9 @@ class Record:
     epoch: str | None = None
     """The one that the user had at the sign-in."""
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+_record = TypeAdapter(Record)
 
 
 class Sessions:
@@ -335,8 +340,8 @@ class Session:
 def decoded(raw: bytes) -> Record | None:
     """A record as it was kept; None for what another release has left."""
     try:
-        return Record(**json.loads(raw))
-    except (TypeError, ValueError):
+        return _record.validate_json(raw)
+    except ValueError:
         return None
 
 

@@ -226,7 +226,15 @@ class TestPrivate:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("7", ["order-7"]), ("07", None), ("+7", None), ("7.0", None), (" 7", None), ("\u0667", None)],
+    [
+        ("7", ["order-7"]),
+        ("07", None),
+        ("+7", None),
+        ("7.0", None),
+        (" 7", None),
+        ("\u0667", None),
+        ("1" * 5_000, None),
+    ],
 )
 def test_tag_of_a_number(text: str, expected: list[str] | None) -> None:
     """Written otherwise, it is left alone: no other spelling is outdated with it."""

@@ -286,6 +286,12 @@ def hang_up(server: PrivateServer) -> None:
 
 
 class TestChannel:
+    async def test_odd_key(self, one: Process, two: Process) -> None:
+        """A change of what is no text does not end it."""
+        await two.backend._redis.set(b"app:\xff", 1)
+        await quiet(one, two)
+        assert one.backend._listens
+
     async def test_closed(self, server: PrivateServer, one: Process, two: Process) -> None:
         """Memory is emptied, and used again when there is another channel."""
         source = Source("old", "tag")

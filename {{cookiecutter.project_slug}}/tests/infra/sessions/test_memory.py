@@ -1,7 +1,10 @@
 """Sessions in the memory of one process."""
 
+import pytest
+
 from app.infra.sessions import Session, Sessions
 from app.infra.sessions.memory import MemorySessions, MemorySessionSettings
+from app.infra.sessions.sessions import decoded
 from tests.infra.sessions import contract
 from tests.infra.sessions.browsers import Kept
 from tests.infra.sessions.contract import begun
@@ -65,3 +68,20 @@ class TestBounds:
         for _ in range(5):
             assert await Session(sessions, session_id).user() == "ada"
             await begun(small)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'{"created": "x"}',
+        b'{"created": 1, "data": 5}',
+        b'{"created": 1, "user": 5, "epoch": "e"}',
+        b"\xff",
+    ],
+)
+def test_record_of_another_release(kept: bytes) -> None:
+    """What does not fit is no session."""
+    assert decoded(kept) is None
