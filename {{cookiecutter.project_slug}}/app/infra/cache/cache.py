@@ -321,8 +321,11 @@ class Cache:
             yield
             return
 
+        over = asyncio.Event()
+
         async def renew() -> None:
-            while True:
+            # Not until it is cancelled, which Python 3.11 may lose: the lock would stay for ever.
+            while not over.is_set():
                 await asyncio.sleep(self.settings.lease_seconds / 3)
                 with suppress(CacheUnavailable):
                     await self.backend.renew(lease, self.settings.lease_seconds)
@@ -331,6 +334,7 @@ class Cache:
         try:
             yield
         finally:
+            over.set()
             renewing.cancel()
 
     async def _keep(self, name: str, lease: Lease | None, loaded: Loaded) -> tuple[Entry, bool]:

@@ -16,6 +16,7 @@ from app.infra.cache import scripts
 from app.infra.cache.backend import CacheUnavailable, Lease, Usage
 from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.settings import CacheSettings
+from app.infra.lifecycle import ended
 from app.infra.redis import RedisConnection, RedisUrl, connect
 from app.infra.resilience.breaker import Breaker, BreakerOpen
 
@@ -83,11 +84,7 @@ class RedisCache:
         self._telling = asyncio.create_task(self._tell_forever())
 
     async def close(self) -> None:
-        tasks = [task for task in (self._paying, self._telling) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(self._paying, self._telling)
         # The last word, with which what is owed is paid.
         with suppress(CacheUnavailable):
             await self._tell()

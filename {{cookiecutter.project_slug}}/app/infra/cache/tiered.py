@@ -13,6 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from app.infra.cache.backend import Lease
 from app.infra.cache.lru import Lru, MemoryBounds
 from app.infra.cache.redis import FAILURES, RedisCache, RedisSettings
+from app.infra.lifecycle import ended
 
 logger = structlog.get_logger()
 
@@ -54,9 +55,7 @@ class Tiered(RedisCache):
         self._listening = asyncio.create_task(self._listen_forever())
 
     async def close(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+        await ended(self._listening)
         await super().close()
 
     async def acquire(self, key: str, lease_seconds: float) -> Lease | None:

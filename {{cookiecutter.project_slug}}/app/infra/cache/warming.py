@@ -8,6 +8,7 @@ import structlog
 
 from app.infra.cache.cache import counted
 from app.infra.cache.settings import CacheSettings
+from app.infra.lifecycle import ended
 
 logger = structlog.get_logger()
 
@@ -33,8 +34,7 @@ async def warmed(reads: Sequence[HotRead], settings: CacheSettings) -> AsyncIter
             logger.info("cache is still being warmed")
         yield
     finally:
-        warming.cancel()
-        await asyncio.wait([warming])
+        await ended(warming)
 
 
 async def _warm_forever(
