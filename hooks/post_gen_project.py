@@ -41,6 +41,26 @@ def no_mysql(answers: Answers) -> bool:
     return answers["database_driver"] != "asyncmy"
 
 
+def no_cache(answers: Answers) -> bool:
+    return answers["cache_backend"] == "none"
+
+
+def no_redis(answers: Answers) -> bool:
+    return answers["cache_backend"] not in {"redis", "tiered"}
+
+
+def no_tiered(answers: Answers) -> bool:
+    return answers["cache_backend"] != "tiered"
+
+
+def no_rooms(answers: Answers) -> bool:
+    return no_database(answers) and no_cache(answers)
+
+
+def no_servers(answers: Answers) -> bool:
+    return no_server(answers) and no_redis(answers)
+
+
 def no_units(answers: Answers) -> bool:
     return no_database(answers) and no_example(answers)
 
@@ -52,10 +72,17 @@ def no_example(answers: Answers) -> bool:
 # What is deleted, and when. A path may lie in a folder that another row deletes.
 REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog": no_example,
+    "app/catalog/cached.py": no_cache,
     "app/catalog/commands.py": no_database,
     "app/catalog/migrations": no_database,
     "app/catalog/models.py": no_database,
+    "app/catalog/recent_routes.py": no_cache,
     "app/catalog/repository.py": no_database,
+    "app/infra/cache": no_cache,
+    "app/infra/cache/commands.py": no_redis,
+    "app/infra/cache/redis.py": no_redis,
+    "app/infra/cache/scripts.py": no_redis,
+    "app/infra/cache/tiered.py": no_tiered,
     "app/infra/database": no_database,
     "app/infra/database/asyncpg.py": no_asyncpg,
     "app/infra/database/freshness.py": no_server,
@@ -68,14 +95,29 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/accept.py": no_example,
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
-    "app/infra/lifecycle.py": no_database,
+    "app/infra/lifecycle.py": no_rooms,
+    "app/infra/redis.py": no_redis,
+    "app/infra/resilience": no_redis,
+    "app/infra/sessions": no_cache,
+    "app/infra/sessions/redis.py": no_redis,
     "app/infra/units.py": no_units,
-    "compose.yaml": no_server,
+    "compose.yaml": no_servers,
+    "tests/cache_process.py": no_redis,
+    "tests/caches.py": no_cache,
     "tests/catalog": no_example,
     "tests/catalog/test_batching.py": no_database,
+    "tests/catalog/test_cached.py": no_cache,
+    "tests/catalog/test_recent.py": no_cache,
     "tests/catalog/test_seed.py": no_database,
     "tests/catalog/test_statements.py": no_database,
     "tests/databases.py": no_database,
+    "tests/infra/cache": no_cache,
+    "tests/infra/cache/test_commands.py": no_redis,
+    "tests/infra/cache/test_faults.py": no_redis,
+    "tests/infra/cache/test_processes.py": no_redis,
+    "tests/infra/cache/test_redis.py": no_redis,
+    "tests/infra/cache/test_shared.py": no_redis,
+    "tests/infra/cache/test_tiered.py": no_tiered,
     "tests/infra/database": no_database,
     "tests/infra/database/test_faults.py": no_server,
     "tests/infra/database/test_freshness.py": no_server,
@@ -89,13 +131,18 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
-    "tests/infra/test_lifecycle.py": no_database,
+    "tests/infra/resilience": no_redis,
+    "tests/infra/sessions": no_cache,
+    "tests/infra/sessions/test_redis.py": no_redis,
+    "tests/infra/test_lifecycle.py": no_rooms,
     "tests/infra/test_units.py": no_units,
     "tests/loads.py": no_database,
     "tests/mysql.py": no_mysql,
     "tests/postgresql.py": no_postgresql,
+    "tests/redis_servers.py": no_redis,
     "tests/replicated.py": no_server,
     "tests/servers.py": no_server,
+    "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,
 }
 
@@ -128,7 +175,7 @@ def main() -> None:
     answers = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
     prune(Path.cwd(), answers)
     print(f"cd {answers['project_slug']}")
-    if not no_server(answers):
+    if not no_servers(answers):
         print("docker compose up --wait")
     print("uv run python -m app serve")
 

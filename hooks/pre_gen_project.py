@@ -24,16 +24,16 @@ DEVICES = {"con", "prn", "aux", "nul", *PORTS}
 # package is silently missing. So it is with the dependencies of dependencies; a test compares this
 # list with the lock files.
 DEPENDENCIES = {
-    "aiosqlite", "alembic", "annotated-doc", "annotated-types", "anyio", "ast-serialize", "asyncmy",
-    "asyncpg", "blockbuster", "click", "colorama", "coverage", "deptry", "execnet", "fastapi",
-    "forbiddenfruit", "greenlet", "grimp", "h11", "httpcore2", "httptools", "httpx2",
-    "httpx2-jsfetch", "hypothesis", "idna", "import-linter", "iniconfig", "librt", "mako",
-    "markdown-it-py", "markupsafe", "mdurl", "mypy", "mypy-extensions", "opentelemetry-api",
-    "packaging", "pathspec", "pluggy", "psycopg", "psycopg-binary", "pydantic", "pydantic-core",
-    "pydantic-settings", "pygments", "pytest", "pytest-cov", "pytest-xdist", "python-dotenv",
-    "requirements-parser", "rich", "ruff", "sortedcontainers", "sqlalchemy", "starlette",
-    "structlog", "tomli", "truststore", "typing-extensions", "typing-inspection", "tzdata",
-    "uvicorn", "uvloop", "watchfiles",
+    "aiosqlite", "alembic", "annotated-doc", "annotated-types", "anyio", "ast-serialize",
+    "async-timeout", "asyncmy", "asyncpg", "blockbuster", "click", "colorama", "coverage", "deptry",
+    "execnet", "fastapi", "forbiddenfruit", "greenlet", "grimp", "h11", "hiredis", "httpcore2",
+    "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter", "iniconfig",
+    "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec", "mypy", "mypy-extensions",
+    "opentelemetry-api", "packaging", "pathspec", "pluggy", "psycopg", "psycopg-binary", "pydantic",
+    "pydantic-core", "pydantic-settings", "pygments", "pytest", "pytest-cov", "pytest-xdist",
+    "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "sortedcontainers",
+    "sqlalchemy", "starlette", "structlog", "tomli", "truststore", "typing-extensions",
+    "typing-inspection", "tzdata", "uvicorn", "uvloop", "watchfiles",
 }  # fmt: skip
 
 # Cookiecutter evaluates the first in answers given on the command line, and the template's own

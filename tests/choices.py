@@ -23,29 +23,31 @@ CHOICES: dict[str, list[str]] = {
 
 # Every combination of these is baked and linted. Prompts that only add files of their own need not
 # be here: the pairwise rows meet each of their values.
-MAIN = ("database_driver", "example")
+MAIN = ("database_driver", "cache_backend", "example")
 
 # These get an environment of their own in every run, whatever the pairwise rows are.
 CORNERS: dict[str, Answers] = {
     "defaults": {},
     "no-database": {"database_driver": "none"},
     "no-example": {"example": "none"},
-    "bare": {"database_driver": "none", "example": "none"},
-    "asyncpg": {"database_driver": "asyncpg"},
-    "psycopg": {"database_driver": "psycopg"},
-    "asyncmy": {"database_driver": "asyncmy"},
+    "bare": {"database_driver": "none", "cache_backend": "none", "example": "none"},
+    "asyncpg+tiered": {"database_driver": "asyncpg", "cache_backend": "tiered"},
+    "psycopg+redis": {"database_driver": "psycopg", "cache_backend": "redis"},
+    "asyncmy+no-cache": {"database_driver": "asyncmy", "cache_backend": "none"},
 }
 
-# Of what the tests of a project need a server to be there, and where it may be named instead of
-# being looked for at its standard port.
+# Which answers need a server, and where it may be named instead of being looked for at its standard
+# port: for the template's tests, and for the project's own.
 SERVERS = {
-    "asyncpg": "TEST_POSTGRESQL_URL",
-    "psycopg": "TEST_POSTGRESQL_URL",
-    "asyncmy": "TEST_MYSQL_URL",
+    ("database_driver", "asyncpg"): ("TEST_POSTGRESQL_URL", "TEST_DATABASE_URL"),
+    ("database_driver", "psycopg"): ("TEST_POSTGRESQL_URL", "TEST_DATABASE_URL"),
+    ("database_driver", "asyncmy"): ("TEST_MYSQL_URL", "TEST_DATABASE_URL"),
+    ("cache_backend", "redis"): ("TEST_REDIS_URL", "TEST_REDIS_URL"),
+    ("cache_backend", "tiered"): ("TEST_REDIS_URL", "TEST_REDIS_URL"),
 }
 
 # Every so many rows of the pairwise set join the corners in every run.
-SLICE = 3
+SLICE = 5
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,12 @@ TRACES = [
     trace("license", {"MIT"}, r"\bMIT\b", "permission is hereby granted"),
     trace("license", {"Apache-2.0"}, "apache"),
     trace("license", {"Proprietary"}, "proprietary", "all rights reserved"),
-    trace("database_driver", {"aiosqlite"}, "sqlite", "pragma"),
+    trace("database_driver", {"aiosqlite"}, "sqlite", "pragma [a-z_]+ ?[=(]"),
     trace("database_driver", {"asyncpg"}, "asyncpg"),
     trace("database_driver", {"psycopg"}, "psycopg", "libpq"),
     trace("database_driver", {"asyncpg", "psycopg"}, "postgres", r"\bpg_", "pgbouncer"),
     trace("database_driver", {"asyncmy"}, "asyncmy", "mysql", "mariadb"),
-    trace(
-        "database_driver",
-        set(SERVERS),
-        "replica",
-        "docker",
-        "compose",
-        "max_connections",
-        "require.services",
-    ),
+    trace("database_driver", {"asyncpg", "psycopg", "asyncmy"}, "replica(?!of|-serve)"),
     trace(
         "database_driver",
         set(CHOICES["database_driver"]) - {"none"},
@@ -86,6 +80,20 @@ TRACES = [
         "sqlalchemy",
         "alembic",
         "migrat",
+    ),
+    trace("cache_backend", {"redis", "tiered"}, "redis(?!trib)", "breaker"),
+    trace("cache_backend", {"tiered"}, "tiered"),
+    trace(
+        "cache_backend",
+        {"memory", "redis", "tiered"},
+        r"infra[./]cache",
+        r"infra[./]sessions",
+        "APP_CACHE",
+        "APP_SESSIONS",
+        "recently",
+        r"\bcached\b",
+        "warmed",
+        "single.flight",
     ),
     trace(
         "example",
@@ -97,6 +105,15 @@ TRACES = [
         "(?<!con)currenc",
     ),
 ]
+
+
+# Words that any one of the servers may leave.
+SERVER_WORDS = ("docker", "compose", "require.services")
+
+
+def servers(answers: Answers) -> list[tuple[str, str]]:
+    """Where each server that these answers need may be named; see `SERVERS`."""
+    return [where for (prompt, value), where in SERVERS.items() if answers[prompt] == value]
 
 
 def complete(answers: Answers) -> Answers:

@@ -11,6 +11,7 @@ from hypothesis import settings
 from project import Installed, install
 from pytest_cookies.plugin import Cookies
 from services import database as database
+from services import redis as redis
 from template import export
 
 # The same examples each time, however slow the machine is.

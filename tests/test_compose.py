@@ -7,7 +7,13 @@ from choices import CORNERS, SERVERS, Answers, combinations, each
 from conftest import Bake
 from project import SCRIPTS, complaints
 
-IMAGES = {"asyncpg": {"postgres"}, "psycopg": {"postgres"}, "asyncmy": {"mariadb"}}
+IMAGES = {
+    ("database_driver", "asyncpg"): {"postgres"},
+    ("database_driver", "psycopg"): {"postgres"},
+    ("database_driver", "asyncmy"): {"mariadb"},
+    ("cache_backend", "redis"): {"redis"},
+    ("cache_backend", "tiered"): {"redis"},
+}
 
 
 def schema_complaints(compose: Path) -> str:
@@ -22,7 +28,12 @@ class TestBaked:
     def test_servers(self, bake: Bake, answers: Answers) -> None:
         """Those of the choices, valid, and waited for until they answer; without any, no file."""
         compose = bake(answers) / "compose.yaml"
-        expected = IMAGES.get(answers["database_driver"], set())
+        expected = {
+            image
+            for (prompt, value), images in IMAGES.items()
+            if answers[prompt] == value
+            for image in images
+        }
         assert compose.exists() == bool(expected)
         if not expected:
             return
@@ -42,7 +53,7 @@ class TestBaked:
 class TestCaught:
     def test_mistake(self, bake: Bake, tmp_path: Path) -> None:
         """A key that Compose does not know is named."""
-        text = (bake(CORNERS["asyncpg"]) / "compose.yaml").read_text(encoding="utf-8")
+        text = (bake(CORNERS["asyncpg+tiered"]) / "compose.yaml").read_text(encoding="utf-8")
         compose = tmp_path / "compose.yaml"
         compose.write_text(text.replace("healthcheck:", "healthchek:"), encoding="utf-8")
         assert "healthchek" in schema_complaints(compose)

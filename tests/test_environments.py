@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from choices import Answers, corner
+from choices import Answers, corner, servers
 from conftest import Install
 from services import required, variables
 
@@ -62,11 +62,15 @@ class TestService:
             kept_in = "dict" if store == "memory" else driver
             record_property("contract", f"{driver}: {count} passed over {kept_in}")
 
-    @corner("bare", "asyncpg", "psycopg", "asyncmy")
+    @corner("bare", "asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_slow_tests(
         self, installed: Install, answers: Answers, pytestconfig: pytest.Config
     ) -> None:
-        """So do those that stop real servers under load; `.ci/run` runs them on the defaults."""
+        """So do those that start processes; `.ci/run` runs all of them on the defaults.
+
+        With a server, those that are about it: how to stop does not depend on what is kept where.
+        """
         options = ["--numprocesses=0", "--no-cov", "-m", "slow", *required(pytestconfig, answers)]
+        options += ["tests/infra", "tests/catalog"] if servers(answers) else []
         said = installed(answers).complaints("-m", "pytest", *options, **variables(answers))
         assert not said, said

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from choices import CORNERS, TEXTS
+from choices import CORNERS, TEXTS, complete
 from conftest import Install
 from cookiecutter.exceptions import FailedHookException, OutputDirExistsException
 from hypothesis import given
@@ -154,7 +154,7 @@ class TestCaches:
         post_gen = hook("post_gen_project")
         for path in post_gen.REMOVED:
             (tmp_path / path).mkdir(parents=True, exist_ok=True)
-        post_gen.prune(tmp_path, {"database_driver": "aiosqlite", "example": "catalog"})
+        post_gen.prune(tmp_path, complete({}))
         assert not list(tmp_path.rglob("entry"))
 
 

@@ -48,7 +48,11 @@ WIRING = [
         "    api.include_router(orders_routes.router)\n",
         "",
     ),
-    ("", '"orders": database, ', '"checks": {"database": database.check}'),
+    (
+        "",
+        '    state["orders"] = database\n',
+        '    state["checks"] = {"database": database.check}\n',
+    ),
     (
         '    """Where each slice keeps its revisions, by the slice\'s name."""\n    return {',
         '"orders": Path(__file__).parent / "orders" / "migrations", ',

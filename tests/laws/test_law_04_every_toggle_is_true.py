@@ -3,11 +3,15 @@
 `license` makes a file only; `tests/test_texts.py` reads it.
 """
 
+import time
+from collections.abc import Callable
+
 import pytest
 from choices import CHOICES, Answers, corner
 from conftest import Install
+from httpx2 import Client
 from project import Installed, serving
-from services import Database
+from services import PATIENCE_SECONDS, Database, Redis
 
 pytestmark = pytest.mark.environment
 
@@ -15,8 +19,17 @@ PRODUCT = {"sku": "A-1", "name": "Lamp", "price": "19.99", "currency": "EUR"}
 FILES_ONLY = {"license"}
 PROVEN = {
     "database_driver": {"aiosqlite", "asyncpg", "psycopg", "asyncmy", "none"},
+    "cache_backend": {"memory", "redis", "tiered", "none"},
     "example": {"catalog", "none"},
 }
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def keeps_data(project: Installed, settings: dict[str, str]) -> bool:
@@ -51,7 +64,7 @@ def serves_products(project: Installed) -> bool:
 
 
 class TestDatabaseDriver:
-    @corner("defaults", "no-database", "asyncpg", "psycopg", "asyncmy")
+    @corner("defaults", "no-database", "asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_data_survives_a_restart(
         self, installed: Install, database: Database, answers: Answers
     ) -> None:
@@ -68,6 +81,56 @@ class TestDatabaseDriver:
         expected = set() if answers["database_driver"] == "none" else {"database"}
         project = installed(answers)
         assert checks(project, database(project, answers)) == expected
+
+
+def cache_status(client: Client) -> str:
+    """What the cache says of the answer to the same request each time; nothing without a cache."""
+    # By one name, since each process has a port of its own.
+    answer = client.get("/v1/products", headers={"Host": "service"})
+    assert answer.status_code == 200
+    status: str = answer.headers.get("cache-status", "").partition("; ")[2]
+    return status.partition(";")[0]
+
+
+class TestCacheBackend:
+    @corner("defaults", "asyncmy+no-cache")
+    def test_second_answer_comes_from_it(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """It is a hit, without a server; without a cache no answer speaks of one."""
+        project = installed(answers)
+        with serving(project, **database(project, answers)) as client:
+            found = [cache_status(client), cache_status(client)]
+        none = answers["cache_backend"] == "none"
+        assert found == (["", ""] if none else ["fwd=uri-miss", "hit"])
+
+    @corner("psycopg+redis", "asyncpg+tiered")
+    def test_processes_share_it(
+        self, installed: Install, database: Database, redis: Redis, answers: Answers
+    ) -> None:
+        """What one process has cached is a hit in another, and outdated there by a write."""
+        project = installed(answers)
+        settings = {**database(project, answers), **redis.settings}
+        with serving(project, **settings) as client, serving(project, **settings) as other:
+            assert [cache_status(client), cache_status(other)] == ["fwd=uri-miss", "hit"]
+            assert client.post("/v1/products", json=PRODUCT).status_code == 201
+            eventually(lambda: other.get("/v1/products").json()["items"])
+
+    @corner("psycopg+redis", "asyncpg+tiered")
+    def test_memory_is_in_front(
+        self, installed: Install, database: Database, redis: Redis, answers: Answers
+    ) -> None:
+        """A server that hangs keeps no process from what it has in memory, if it has any."""
+        tiered = answers["cache_backend"] == "tiered"
+        # Seconds in which nobody notices.
+        patient = {"APP_CACHE__PING_SECONDS": "60"} if tiered else {}
+        project = installed(answers)
+        settings = {**database(project, answers), **redis.settings, **patient}
+        with serving(project, **settings) as client:
+            eventually(lambda: cache_status(client) == "hit")
+            cache_status(client)
+            redis.pause()
+            assert (cache_status(client) == "hit") == tiered
 
 
 class TestExample:

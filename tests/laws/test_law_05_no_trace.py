@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from choices import TRACES, Answers, combinations, complete, each
+from choices import SERVER_WORDS, TRACES, Answers, combinations, complete, each, servers
 from conftest import Bake
 from project import dependency_complaints, files, python_files
 
@@ -13,6 +13,7 @@ from project import dependency_complaints, files, python_files
 def traces(project: Path, answers: Answers) -> Iterator[str]:
     """Where words stand, in names and lines, that only another answer may leave."""
     words = [word for t in TRACES if answers[t.prompt] not in t.values for word in t.words]
+    words += [] if servers(answers) else SERVER_WORDS
     if not words:
         return
     unwanted = re.compile("|".join(words), re.IGNORECASE)
@@ -38,6 +39,8 @@ def unused_modules(project: Path) -> set[str]:
                 imported |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+    # Whoever imports a module imports the packages that it is in.
+    imported |= {parent.rpartition(".")[0] for parent in imported}
     inner = {name for name in modules if name.startswith("app.")} - imported
     # Found by their path: by Python's -m, and by Alembic.
     return {name for name in inner if not re.search(r"__main__|\.alembic\.|\.migrations\.", name)}

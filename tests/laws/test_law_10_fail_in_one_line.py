@@ -9,6 +9,7 @@ import pytest
 from choices import Answers, corner
 from conftest import Install
 from project import Installed, clean_environment
+from services import Database
 
 SECRET = "long enough to be one"
 PRODUCTION = {
@@ -39,6 +40,11 @@ MISSING_SERVERS = {
     "asyncpg": "postgresql+asyncpg://app:app@127.0.0.1:1/app",
     "psycopg": "postgresql+psycopg://app:app@127.0.0.1:1/app",
     "asyncmy": "mysql+asyncmy://app:app@127.0.0.1:1/app",
+}
+WITH_CACHE_SERVER = {
+    "no URL": ({"APP_CACHE__URL": "localhost"}, "APP_CACHE__URL"),
+    "no URL for sessions": ({"APP_SESSIONS__URL": "localhost"}, "APP_SESSIONS__URL"),
+    "known URL in production": (PRODUCTION, "APP_CACHE__URL"),
 }
 WITHOUT_TABLES = {**PRODUCTION, "APP_DATABASE__URL": "sqlite+aiosqlite:///new.db"}
 
@@ -93,7 +99,7 @@ class TestServe:
         ended = start(installed(answers), settings)
         assert not list(faults(ended, named)), ended.stderr
 
-    @corner("asyncpg", "psycopg", "asyncmy")
+    @corner("asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_server_that_is_missing(self, installed: Install, answers: Answers) -> None:
         """Told with its URL, but not with its password."""
         url = MISSING_SERVERS[answers["database_driver"]]
@@ -101,11 +107,29 @@ class TestServe:
         assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
         assert ":***@" in ended.stderr
 
-    @corner("asyncpg", "psycopg", "asyncmy")
+    @corner("asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_database_that_everybody_knows(self, installed: Install, answers: Answers) -> None:
         """The default URL, with its password, is for development only."""
         ended = start(installed(answers), PRODUCTION)
         assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
+
+    @corner("psycopg+redis", "asyncpg+tiered")
+    @pytest.mark.parametrize(
+        ("settings", "named"), WITH_CACHE_SERVER.values(), ids=WITH_CACHE_SERVER.keys()
+    )
+    def test_cache_that_cannot_be(
+        self,
+        installed: Install,
+        database: Database,
+        answers: Answers,
+        settings: dict[str, str],
+        named: str,
+    ) -> None:
+        """An address that is none, or that everybody knows; a server that is away is no fault."""
+        project = installed(answers)
+        given = {} if settings == PRODUCTION else database(project, answers)
+        ended = start(project, given | settings)
+        assert not list(faults(ended, named)), ended.stderr
 
     @corner("defaults")
     def test_pending_migration(self, installed: Install, answers: Answers) -> None:

@@ -7,7 +7,11 @@ without them it is gone.
 # {% if cookiecutter.database_driver != "none" %}
 import logging
 # {% endif %}
+# {% if cookiecutter.cache_backend != "none" %}
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+# {% else %}
 from collections.abc import AsyncIterator, Callable
+# {% endif %}
 from contextlib import asynccontextmanager
 # {% if cookiecutter.database_driver != "none" %}
 from pathlib import Path
@@ -20,8 +24,14 @@ import click
 from fastapi import APIRouter, FastAPI
 
 # {% if cookiecutter.example != "none" %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.catalog import cached as catalog_cached
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.catalog import commands as catalog_commands
+# {% endif %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.catalog import recent_routes
 # {% endif %}
 from app.catalog import routes as catalog_routes
 # {% if cookiecutter.database_driver != "none" %}
@@ -29,17 +39,44 @@ from app.catalog.repository import DatabaseStore
 # {% else %}
 from app.catalog.memory import MemoryStore
 # {% endif %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.catalog.service import Store
+# {% else %}
 from app.catalog.service import Catalog, Store
+# {% endif %}
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.errors import StartupError
+# {% endif %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.infra.cache import Cache, HotRead, ResponsePolicy
+# {% if cookiecutter.cache_backend != "memory" %}
+from app.infra.cache import commands as cache_commands
+# {% endif %}
+# {% if cookiecutter.cache_backend == "memory" %}
+from app.infra.cache.memory import Memory
+# {% endif %}
+# {% if cookiecutter.cache_backend == "redis" %}
+from app.infra.cache.redis import RedisCache
+# {% endif %}
+from app.infra.cache.responses import ResponseCache
+# {% if cookiecutter.cache_backend == "tiered" %}
+from app.infra.cache.tiered import Tiered
+# {% endif %}
+from app.infra.cache.warming import warmed
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
 from app.infra.database import Base, Database
 from app.infra.database import commands as database_commands
 # {% if cookiecutter.database_driver == "asyncpg" %}
 from app.infra.database.asyncpg import Asyncpg
 # {% endif %}
 # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.infra.database.freshness import FreshnessMiddleware, from_primary
+# {% else %}
 from app.infra.database.freshness import FreshnessMiddleware
+# {% endif %}
 # {% endif %}
 # {% if cookiecutter.database_driver == "asyncmy" %}
 from app.infra.database.mysql import Mysql
@@ -55,8 +92,15 @@ from app.infra.database.replicas import with_replicas
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Cursors
 # {% endif %}
-# {% if cookiecutter.database_driver != "none" %}
+# {% if cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
 from app.infra.lifecycle import opened
+# {% endif %}
+# {% if cookiecutter.cache_backend == "memory" %}
+from app.infra.sessions import SessionMiddleware, Sessions
+from app.infra.sessions.memory import MemorySessions
+# {% elif cookiecutter.cache_backend != "none" %}
+from app.infra.sessions import SessionMiddleware, Sessions
+from app.infra.sessions.redis import RedisSessions
 # {% endif %}
 from app.settings import Settings
 # {% if cookiecutter.database_driver != "none" %}
@@ -65,6 +109,10 @@ if TYPE_CHECKING:
     from app.infra.database.migrations import Migrations
 # {% endif %}
 
+# {% if cookiecutter.cache_backend != "none" %}
+_SLUG = "{{ cookiecutter.project_slug }}"
+
+# {% endif %}
 State = dict[str, Any]
 """What handlers find as `request.state`; `checks` maps names to what readiness asks."""
 
@@ -73,11 +121,19 @@ def include_slices(api: APIRouter) -> None:
     """Add the routes of each slice to `api`."""
     # {% if cookiecutter.example != "none" %}
     api.include_router(catalog_routes.router)
+    # {% if cookiecutter.cache_backend != "none" %}
+    api.include_router(recent_routes.router)
+    # {% endif %}
     # {% endif %}
 
 
 def add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Wrap `app` in what the parts need around every request."""
+    """Wrap `app` in what the parts need around every request; what is added last is outermost."""
+    # {% if cookiecutter.cache_backend != "none" %}
+    app.add_middleware(SessionMiddleware, production=settings.production)
+    policies = response_policies()
+    app.add_middleware(ResponseCache, routes=app.routes, policies=policies, name=_SLUG)
+    # {% endif %}
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     if settings.database.replica_urls:
         app.add_middleware(FreshnessMiddleware, sticky_seconds=settings.database.sticky_seconds)
@@ -86,6 +142,9 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> None:
     """Add the commands of each part to `group`."""
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    cache_commands.add_to(group, lambda: make_cache(load_settings()))
+    # {% endif %}
     # {% if cookiecutter.database_driver != "none" %}
     database_commands.add_to(
         group,
@@ -102,39 +161,121 @@ def single_process_room() -> str | None:
     """The part that would be wrong in a service of several processes, if there is one."""
     # {% if cookiecutter.database_driver == "none" and cookiecutter.example != "none" %}
     return "app/catalog/memory.py"
+    # {% elif cookiecutter.cache_backend == "memory" %}
+    return "app/infra/cache/memory.py"
     # {% else %}
     return None
     # {% endif %}
 
 
 @asynccontextmanager
-# {% if cookiecutter.database_driver != "none" %}
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:
+    # {% if cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
     """Open everything that serves requests; it is closed at the end, or when a part fails."""
-    database = make_database(settings)
-    async with opened(database):
-        # {% if cookiecutter.example != "none" %}
-        state = wire_catalog(DatabaseStore(database), settings)
-        yield {**state, "checks": {"database": database.check}}
-        # {% else %}
-        yield {"checks": {"database": database.check}}
-        # {% endif %}
-# {% elif cookiecutter.example != "none" %}
-async def open_rooms(settings: Settings) -> AsyncIterator[State]:
+    # {% elif cookiecutter.example != "none" %}
     """Make everything that serves requests."""
-    yield wire_catalog(MemoryStore(), settings)
-# {% else %}
-async def open_rooms(settings: Settings) -> AsyncIterator[State]:
+    # {% else %}
     """Open everything that serves requests; the first room reads its settings here."""
+    # {% endif %}
+    # {% if cookiecutter.database_driver != "none" %}
+    database = make_database(settings)
+    # {% endif %}
+    # {% if cookiecutter.cache_backend != "none" %}
+    cache = make_cache(settings)
+    sessions = make_sessions(settings)
+    # {% endif %}
+    # {% if cookiecutter.example != "none" %}
+    # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
+    state = wire_catalog(DatabaseStore(database), settings, cache)
+    # {% elif cookiecutter.database_driver != "none" %}
+    state = wire_catalog(DatabaseStore(database), settings)
+    # {% elif cookiecutter.cache_backend != "none" %}
+    state = wire_catalog(MemoryStore(), settings, cache)
+    # {% else %}
+    yield wire_catalog(MemoryStore(), settings)
+    # {% endif %}
+    # {% elif cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
+    state: State = {}
+    # {% else %}
     yield {}
-# {% endif %}
+    # {% endif %}
+    # {% if cookiecutter.cache_backend != "none" %}
+    state |= {"cache": cache, "sessions": sessions}
+    # {% endif %}
+    # {% if cookiecutter.database_driver != "none" %}
+    state["checks"] = {"database": database.check}
+    # {% endif %}
+    # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
+    async with opened(database, cache, sessions), warmed(hot_reads(state), settings.cache):
+        yield state
+    # {% elif cookiecutter.cache_backend != "none" %}
+    async with opened(cache, sessions), warmed(hot_reads(state), settings.cache):
+        yield state
+    # {% elif cookiecutter.database_driver != "none" %}
+    async with opened(database):
+        yield state
+    # {% endif %}
 # {% if cookiecutter.example != "none" %}
 
 
+# {% if cookiecutter.cache_backend != "none" %}
+def wire_catalog(store: Store, settings: Settings, cache: Cache) -> State:
+    """The catalogue on a store, real or a double, and its cache."""
+    cursors = Cursors(settings.secret_key.get_secret_value())
+    return {"catalog": catalog_cached.CachedCatalog(store, cursors, cache)}
+# {% else %}
 def wire_catalog(store: Store, settings: Settings) -> State:
     """The catalogue on a store, real or a double."""
     cursors = Cursors(settings.secret_key.get_secret_value())
     return {"catalog": Catalog(store, cursors)}
+# {% endif %}
+# {% endif %}
+# {% if cookiecutter.cache_backend != "none" %}
+
+
+def response_policies() -> Mapping[str, ResponsePolicy]:
+    """How responses are cached, by the name of their route; others are not."""
+    # {% if cookiecutter.example != "none" %}
+    return catalog_cached.POLICIES
+    # {% else %}
+    return {}
+    # {% endif %}
+
+
+# {% if cookiecutter.example != "none" %}
+def hot_reads(state: State) -> Sequence[HotRead]:
+    """What is kept in the cache from the start on."""
+    return catalog_cached.hot_reads(state["catalog"])
+# {% else %}
+def hot_reads(state: State) -> Sequence[HotRead]:
+    """What is kept in the cache from the start on."""
+    return []
+# {% endif %}
+
+
+def make_cache(settings: Settings) -> Cache:
+    """The cache, not yet open."""
+    # {% if cookiecutter.cache_backend == "memory" %}
+    backend = Memory(settings.cache)
+    # {% elif cookiecutter.cache_backend == "redis" %}
+    backend = RedisCache(settings.cache)
+    # {% else %}
+    backend = Tiered(settings.cache)
+    # {% endif %}
+    # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+    return Cache(backend, settings.cache, loading=from_primary)
+    # {% else %}
+    return Cache(backend, settings.cache)
+    # {% endif %}
+
+
+def make_sessions(settings: Settings) -> Sessions:
+    """The sessions, not yet open."""
+    # {% if cookiecutter.cache_backend == "memory" %}
+    return Sessions(MemorySessions(settings.sessions), settings.sessions)
+    # {% else %}
+    return Sessions(RedisSessions(settings.sessions), settings.sessions)
+    # {% endif %}
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 

@@ -85,8 +85,8 @@ def create_app(
     )
     app.wrap = lambda inner: _outer_layers(inner, settings, drain)
     errors.install(app)
-    bootstrap.add_middleware(app, settings)
     app.add_middleware(CompressionMiddleware, minimum_bytes=settings.http.compress_minimum_bytes)
+    bootstrap.add_middleware(app, settings)
     if settings.http.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

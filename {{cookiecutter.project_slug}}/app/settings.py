@@ -20,6 +20,13 @@ from pydantic_settings import (
 )
 
 from app.errors import StartupError
+# {% if cookiecutter.cache_backend == "memory" %}
+from app.infra.cache.memory import MemorySettings
+# {% elif cookiecutter.cache_backend == "redis" %}
+from app.infra.cache.redis import RedisSettings
+# {% elif cookiecutter.cache_backend == "tiered" %}
+from app.infra.cache.tiered import TieredSettings
+# {% endif %}
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 from app.infra.database.sqlite import SqliteSettings
 # {% elif cookiecutter.database_driver != "none" %}
@@ -30,12 +37,23 @@ from app.infra.http.pages import Secret
 # {% endif %}
 from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
+# {% if cookiecutter.cache_backend == "memory" %}
+from app.infra.sessions.memory import MemorySessionSettings
+# {% elif cookiecutter.cache_backend != "none" %}
+from app.infra.sessions.redis import RedisSessionSettings
+# {% endif %}
 
 PREFIX = "APP_"
 _MASKED = "**********"
-# {% if cookiecutter.database_driver != "none" %}
+# {% if cookiecutter.database_driver != "none" or cookiecutter.cache_backend not in ["memory", "none"] %}
 _SLUG = "{{ cookiecutter.project_slug }}"
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
 _DATABASE_URL = f"{{ cookiecutter.__database_url }}"
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+_CACHE_URL = "redis://127.0.0.1:6379/0"
+_SESSIONS_URL = "redis://127.0.0.1:6380/0"
 # {% endif %}
 # Up to the last @: some passwords hold one, and some URLs name several hosts. Also where the scheme
 # was forgotten, and among the parameters.
@@ -79,6 +97,17 @@ class Settings(BaseSettings):
     # {% elif cookiecutter.database_driver != "none" %}
     database: ServerSettings = ServerSettings(url=_DATABASE_URL, application_name=_SLUG)
     # {% endif %}
+    # {% if cookiecutter.cache_backend == "memory" %}
+    cache: MemorySettings = MemorySettings()
+    sessions: MemorySessionSettings = MemorySessionSettings()
+    # {% elif cookiecutter.cache_backend == "redis" %}
+    cache: RedisSettings = RedisSettings(url=_CACHE_URL, prefix=_SLUG)
+    # {% elif cookiecutter.cache_backend == "tiered" %}
+    cache: TieredSettings = TieredSettings(url=_CACHE_URL, prefix=_SLUG)
+    # {% endif %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    sessions: RedisSessionSettings = RedisSessionSettings(url=_SESSIONS_URL, prefix=_SLUG)
+    # {% endif %}
 
     @property
     def production(self) -> bool:
@@ -108,6 +137,12 @@ class Settings(BaseSettings):
         # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
         if self.database.url == _DATABASE_URL:
             unsafe.append("APP_DATABASE__URL must be set in production, to the database's own")
+        # {% endif %}
+        # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+        if self.cache.url == _CACHE_URL:
+            unsafe.append("APP_CACHE__URL must be set in production, to the cache's own")
+        if self.sessions.url == _SESSIONS_URL:
+            unsafe.append("APP_SESSIONS__URL must be set in production, to the sessions' own")
         # {% endif %}
         if "*" in self.http.allowed_hosts:
             unsafe.append(

@@ -7,6 +7,9 @@ import os
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 import shutil
 # {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+import uuid
+# {% endif %}
 # {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
 from collections.abc import AsyncIterator
 # {% else %}
@@ -34,15 +37,22 @@ from tests.mysql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% elif cookiecutter.database_driver in ["asyncpg", "psycopg"] %}
 from tests.postgresql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+from tests.redis_servers import TEST_REDIS_URL
+from tests.redis_servers import private_redis as private_redis
+from tests.redis_servers import redis_url as redis_url
+from tests.redis_servers import where as where
+# {% endif %}
 # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
 from tests.servers import ServerMissing
+from tests.services import skip_or_fail
 # {% endif %}
 from tests.serving import running
 
 # A busy machine takes its time, which is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
-# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] or cookiecutter.cache_backend not in ["memory", "none"] %}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,6 +76,23 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+
+
+def with_own_keys(settings: Settings) -> Settings:
+    """`settings` with keys of the test's own in the Redis that is there."""
+    # Time-outs that no busy machine runs into; tests that are about them set their own.
+    own = {
+        "url": TEST_REDIS_URL,
+        "prefix": f"test-{uuid.uuid4().hex}",
+        "connect_timeout_seconds": 20,
+        "timeout_seconds": 20,
+    }
+    rooms = {"cache": settings.cache, "sessions": settings.sessions}
+    return settings.model_copy(
+        update={name: room.model_copy(update=own) for name, room in rooms.items()}
+    )
+# {% endif %}
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 
 
@@ -90,15 +117,13 @@ def settings(migrated_file: Path, tmp_path: Path) -> Settings:
     shutil.copy(migrated_file, path)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     patient = {"acquire_timeout_seconds": 60, "busy_timeout_seconds": 60}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    own = with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
+    return with_own_keys(own)
+    # {% else %}
     return with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
+    # {% endif %}
 # {% elif cookiecutter.database_driver != "none" %}
-
-
-def skip_or_fail(config: pytest.Config, reason: str) -> None:
-    """Skip the test, but not where all services have to be there."""
-    if config.getoption("require_services"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -152,37 +177,61 @@ def settings(server: Server, migrated_database: str) -> Settings:
     """Settings with a database that is up to date and empty."""
     server.empty(migrated_database)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    own = with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    return with_own_keys(own)
+    # {% else %}
     return with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    # {% endif %}
 # {% else %}
 
 
 @pytest.fixture
 def settings() -> Settings:
     """Settings as they are when nothing is set."""
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    return with_own_keys(Settings())
+    # {% else %}
     return Settings()
+    # {% endif %}
 # {% endif %}
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] %}
 def elsewhere() -> None:
     """What production must not leave as it is in development: nothing that is elsewhere."""
 # {% else %}
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What production must not leave as it is in development: where the database is."""
+    """What production must not leave as it is in development: where the servers are."""
+    # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     url: str = Settings.model_fields["database"].default.url
     monkeypatch.setenv("APP_DATABASE__URL", url.replace("127.0.0.1", "database"))
+    # {% endif %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    monkeypatch.setenv("APP_CACHE__URL", "redis://cache:6379/0")
+    monkeypatch.setenv("APP_SESSIONS__URL", "redis://sessions:6379/0")
+    # {% endif %}
 # {% endif %}
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver == "none" %}
+# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] %}
 def startable() -> None:
     """Whatever the service needs to start in a process of its own: nothing."""
-# {% else %}
+# {% elif cookiecutter.database_driver == "none" %}
+def startable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the service needs to start in a process of its own: keys."""
+    # {% else %}
 def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the service needs to start in a process of its own: a database."""
     monkeypatch.setenv("APP_DATABASE__URL", new_database)
+    # {% endif %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    prefix = f"test-{uuid.uuid4().hex}"
+    for room in ("CACHE", "SESSIONS"):
+        monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL)
+        monkeypatch.setenv(f"APP_{room}__PREFIX", prefix)
 # {% endif %}
 
 

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 logger = structlog.get_logger()
+
+_CANCEL_EVERY_SECONDS = 1.0
 
 
 class Room(Protocol):
@@ -23,6 +25,20 @@ class Room(Protocol):
 
     async def close(self) -> None:
         """Let go of everything that `open` took; called only after `open` succeeded."""
+
+
+async def ended(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel `tasks` until they have ended.
+
+    Once is not enough where a driver first asks a server that hangs to give its statement up, nor
+    on Python 3.11, where `asyncio.wait_for` loses a cancellation that comes when what it waits for
+    is done (https://github.com/python/cpython/issues/86296).
+    """
+    left = {task for task in tasks if task is not None}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_EVERY_SECONDS)
 
 
 @asynccontextmanager

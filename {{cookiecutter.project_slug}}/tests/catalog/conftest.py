@@ -9,6 +9,9 @@ from fastapi import FastAPI
 
 from app import bootstrap
 from app.catalog.memory import MemoryStore
+# {% if cookiecutter.cache_backend != "none" %}
+from app.infra.lifecycle import opened
+# {% endif %}
 from app.main import create_app
 from app.settings import Settings
 # {% if cookiecutter.database_driver != "none" %}
@@ -25,7 +28,12 @@ from tests.postgresql import explain as explain_statement
 
 @asynccontextmanager
 async def _memory_rooms(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    # {% if cookiecutter.cache_backend != "none" %}
+    async with opened(cache := bootstrap.make_cache(settings)):
+        yield {**bootstrap.wire_catalog(MemoryStore(), settings, cache), "cache": cache}
+    # {% else %}
     yield bootstrap.wire_catalog(MemoryStore(), settings)
+    # {% endif %}
 
 
 # {% if cookiecutter.database_driver != "none" %}

@@ -1,16 +1,22 @@
 """Reads by id share statements, when the settings say so."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 
+from app.catalog.repository import DatabaseStore
+from app.catalog.service import Catalog
+from app.infra.http.pages import Cursors
 from app.main import create_app
 from app.settings import Settings
 from tests.catalog.products import create
 from tests.catalog.test_statements import counted
-from tests.databases import with_database
+from tests.databases import opened, with_database
 from tests.problems import problem
 from tests.serving import running
 
@@ -18,10 +24,18 @@ READERS = 200
 PRODUCTS = 50
 
 
+@asynccontextmanager
+async def open_rooms(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """The catalogue on the database, with nothing in between that would spare it a read."""
+    async with opened(settings) as database:
+        yield {"catalog": Catalog(DatabaseStore(database), Cursors("of no interest"))}
+
+
 @pytest.fixture
 def batching(settings: Settings) -> FastAPI:
     """The service, which waits a hundredth of a second for company."""
-    return create_app(with_database(settings, batch_window_seconds=0.01, batch_maximum=100))
+    waiting = with_database(settings, batch_window_seconds=0.01, batch_maximum=100)
+    return create_app(waiting, open_rooms=open_rooms)
 
 
 async def read_all(app: FastAPI) -> int:
@@ -40,7 +54,7 @@ async def read_all(app: FastAPI) -> int:
 class TestReadById:
     async def test_statements_without(self, settings: Settings) -> None:
         """One for each request."""
-        assert await read_all(create_app(settings)) == READERS
+        assert await read_all(create_app(settings, open_rooms=open_rooms)) == READERS
 
     async def test_statements_with(self, batching: FastAPI) -> None:
         """At most a tenth: there are 50 ids, and a batch holds 100."""

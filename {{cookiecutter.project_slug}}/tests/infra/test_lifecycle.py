@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import StartupError
-from app.infra.lifecycle import opened
+from app.infra.lifecycle import ended, opened
 from tests.recorded import recorded
 
 
@@ -69,10 +69,10 @@ class TestOpen:
     async def test_time_is_logged(self) -> None:
         """One line for each room, in milliseconds."""
         with recorded() as log:
-            async with opened(FakeRoom("cache", []), FakeRoom("database", [])):
+            async with opened(FakeRoom("cache", []), FakeRoom("store", [])):
                 pass
         lines = log.of("room opened")
-        assert sorted(line["room"] for line in lines) == ["cache", "database"]
+        assert sorted(line["room"] for line in lines) == ["cache", "store"]
         assert all(line["duration_ms"] >= 0 for line in lines)
 
     async def test_nothing(self) -> None:
@@ -154,3 +154,23 @@ class TestClose:
         [line] = log.of("room failed to close")
         assert line["room"] == "b"
         assert "b is gone" in line["exception"]
+
+
+class TestEnded:
+    async def test_lost_cancellation(self) -> None:
+        """A task that loses one is cancelled again; one that there is not is no matter."""
+        losses = 0
+
+        async def lose_one() -> None:
+            nonlocal losses
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                losses += 1
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(lose_one())
+        await asyncio.sleep(0)
+        await ended(None, task)
+        assert task.cancelled()
+        assert losses == 1

@@ -1,6 +1,8 @@
 """Which requests must see what was written a moment ago, and so read from the primary."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -38,6 +40,16 @@ def pin() -> None:
     """Send the reads that follow in this request to the primary, for it writes."""
     if (current := _current.get()) is not None:
         current.pinned = current.wrote = True
+
+
+@contextmanager
+def from_primary() -> Iterator[None]:
+    """Reads in the block go to the primary: what others will be shown must not be behind."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class FreshnessMiddleware:

@@ -16,10 +16,9 @@ from app.errors import StartupError, Unavailable
 from app.infra.database import freshness
 from app.infra.database.engine import Database, cause_of
 from app.infra.database.server import ServerDialect, ServerSettings
+from app.infra.lifecycle import ended
 
 logger = structlog.get_logger()
-
-_CLOSE_SECONDS = 1
 
 
 def with_replicas(settings: ServerSettings, dialect: ServerDialect, *, workers: int) -> Database:
@@ -151,12 +150,8 @@ class ReplicatedDatabase(Database):
         self._watchers = [asyncio.create_task(replica.watch()) for replica in self.replicas]
 
     async def close(self) -> None:
-        watchers = set(self._watchers)
-        while watchers:
-            for watcher in watchers:
-                watcher.cancel()
-            # Told once, a driver may ask a server that hangs to give its statement up.
-            _, watchers = await asyncio.wait(watchers, timeout=_CLOSE_SECONDS)
+        # Told once, a driver may ask a server that hangs to give its statement up.
+        await ended(*self._watchers)
         async with AsyncExitStack() as stack:
             for replica in self.replicas:
                 stack.push_async_callback(replica.close)

@@ -31,7 +31,9 @@ class CompressionMiddleware:
                     message["headers"] = [_tagged(name, value) for name, value in headers]
             await send(message)
 
-        if scope["type"] == "http" and not _takes_gzip(scope):
+        if scope["type"] == "http" and not takes_gzip(
+            Headers(scope=scope).get("accept-encoding", "")
+        ):
             # Starlette looks for the word alone, and so takes `gzip;q=0` for a wish.
             scope["headers"] = [
                 header for header in scope["headers"] if header[0] != b"accept-encoding"
@@ -39,9 +41,9 @@ class CompressionMiddleware:
         await self._gzip(scope, receive, send_with_tag)
 
 
-def _takes_gzip(scope: Scope) -> bool:
-    """By Accept-Encoding (RFC 9110, section 12.5.3)."""
-    for coding in Headers(scope=scope).get("accept-encoding", "").lower().split(","):
+def takes_gzip(accept_encoding: str) -> bool:
+    """By the value of Accept-Encoding (RFC 9110, section 12.5.3)."""
+    for coding in accept_encoding.lower().split(","):
         name, _, parameter = coding.partition(";")
         if name.strip() == "gzip":
             return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", parameter) is None

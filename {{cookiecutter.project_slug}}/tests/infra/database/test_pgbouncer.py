@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, func, insert, literal, make_url, select, t
 
 from app.infra.database import Database
 from app.settings import Settings
-from tests.conftest import skip_or_fail
 from tests.databases import make_rows, opened, rows, with_database
 from tests.postgresql import PrivateServer
 from tests.servers import PATIENCE_SECONDS, run_beside
+from tests.services import skip_or_fail
 
 CLIENTS = 50
 ROUNDS = 20

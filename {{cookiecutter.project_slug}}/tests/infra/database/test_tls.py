@@ -12,9 +12,9 @@ from sqlalchemy import text
 from app import bootstrap
 from app.errors import StartupError
 from app.settings import Settings
-from tests.conftest import skip_or_fail
 from tests.databases import opened, with_database
 from tests.servers import PrivateServer
+from tests.services import skip_or_fail
 
 # What Python 3.13 asks of a certificate, which is more than before.
 OPENSSL = """
