@@ -53,8 +53,16 @@ def no_tiered(answers: Answers) -> bool:
     return answers["cache_backend"] != "tiered"
 
 
+def no_tasks(answers: Answers) -> bool:
+    return answers["task_queue"] == "none"
+
+
+def no_task_table(answers: Answers) -> bool:
+    return no_tasks(answers) or no_database(answers)
+
+
 def no_rooms(answers: Answers) -> bool:
-    return no_database(answers) and no_cache(answers)
+    return no_database(answers) and no_cache(answers) and no_tasks(answers)
 
 
 def no_servers(answers: Answers) -> bool:
@@ -100,6 +108,9 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/resilience": no_redis,
     "app/infra/sessions": no_cache,
     "app/infra/sessions/redis.py": no_redis,
+    "app/infra/tasks": no_tasks,
+    "app/infra/tasks/database.py": no_task_table,
+    "app/infra/tasks/migrations": no_task_table,
     "app/infra/units.py": no_units,
     "compose.yaml": no_servers,
     "tests/cache_process.py": no_redis,

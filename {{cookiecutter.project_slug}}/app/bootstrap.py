@@ -9,6 +9,8 @@ import logging
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+# {% elif cookiecutter.task_queue != "none" %}
+from collections.abc import AsyncIterator, Callable, Sequence
 # {% else %}
 from collections.abc import AsyncIterator, Callable
 # {% endif %}
@@ -92,7 +94,7 @@ from app.infra.database.replicas import with_replicas
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Cursors
 # {% endif %}
-# {% if cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
+# {% if cookiecutter.__rooms %}
 from app.infra.lifecycle import opened
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
@@ -101,6 +103,18 @@ from app.infra.sessions.memory import MemorySessions
 # {% elif cookiecutter.cache_backend != "none" %}
 from app.infra.sessions import SessionMiddleware, Sessions
 from app.infra.sessions.redis import RedisSessions
+# {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+from app.infra.tasks import Job, Tasks
+from app.infra.tasks import routes as task_routes
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.tasks.database import DatabaseLedger
+# {% endif %}
+from app.infra.tasks.in_process import InProcess
+# {% if cookiecutter.database_driver == "none" %}
+from app.infra.tasks.memory import HoldBackMiddleware, MemoryLedger
+# {% endif %}
+from app.infra.tasks.working import working
 # {% endif %}
 from app.settings import Settings
 # {% if cookiecutter.database_driver != "none" %}
@@ -125,6 +139,9 @@ def include_slices(api: APIRouter) -> None:
     api.include_router(recent_routes.router)
     # {% endif %}
     # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    api.include_router(task_routes.router)
+    # {% endif %}
 
 
 def add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -137,6 +154,9 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     if settings.database.replica_urls:
         app.add_middleware(FreshnessMiddleware, sticky_seconds=settings.database.sticky_seconds)
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" and cookiecutter.database_driver == "none" %}
+    app.add_middleware(HoldBackMiddleware)
     # {% endif %}
 
 
@@ -161,6 +181,8 @@ def single_process_room() -> str | None:
     """The part that would be wrong in a service of several processes, if there is one."""
     # {% if cookiecutter.database_driver == "none" and cookiecutter.example != "none" %}
     return "app/catalog/memory.py"
+    # {% elif cookiecutter.database_driver == "none" and cookiecutter.task_queue != "none" %}
+    return "app/infra/tasks/memory.py"
     # {% elif cookiecutter.cache_backend == "memory" %}
     return "app/infra/cache/memory.py"
     # {% else %}
@@ -170,50 +192,58 @@ def single_process_room() -> str | None:
 
 @asynccontextmanager
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:
-    # {% if cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
+    # {% if cookiecutter.__rooms %}
     """Open everything that serves requests; it is closed at the end, or when a part fails."""
     # {% elif cookiecutter.example != "none" %}
     """Make everything that serves requests."""
     # {% else %}
     """Open everything that serves requests; the first room reads its settings here."""
     # {% endif %}
+    state: State = {}
     # {% if cookiecutter.database_driver != "none" %}
     database = make_database(settings)
+    state["checks"] = {"database": database.check}
     # {% endif %}
     # {% if cookiecutter.cache_backend != "none" %}
-    cache = make_cache(settings)
-    sessions = make_sessions(settings)
+    state["cache"] = cache = make_cache(settings)
+    state["sessions"] = sessions = make_sessions(settings)
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    # {% if cookiecutter.database_driver != "none" %}
+    state["tasks"] = tasks = make_tasks(settings, database)
+    # {% else %}
+    state["tasks"] = tasks = make_tasks(settings)
+    # {% endif %}
     # {% endif %}
     # {% if cookiecutter.example != "none" %}
     # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
-    state = wire_catalog(DatabaseStore(database), settings, cache)
+    state |= wire_catalog(DatabaseStore(database), settings, cache)
     # {% elif cookiecutter.database_driver != "none" %}
-    state = wire_catalog(DatabaseStore(database), settings)
+    state |= wire_catalog(DatabaseStore(database), settings)
     # {% elif cookiecutter.cache_backend != "none" %}
-    state = wire_catalog(MemoryStore(), settings, cache)
+    state |= wire_catalog(MemoryStore(), settings, cache)
     # {% else %}
-    yield wire_catalog(MemoryStore(), settings)
+    state |= wire_catalog(MemoryStore(), settings)
     # {% endif %}
-    # {% elif cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
-    state: State = {}
+    # {% endif %}
+    # {% if cookiecutter.__rooms %}
+    # {% if cookiecutter.cache_backend == "none" and cookiecutter.task_queue != "in-process" %}
+    async with opened({{ cookiecutter.__rooms }}):
+        yield state
     # {% else %}
-    yield {}
-    # {% endif %}
-    # {% if cookiecutter.cache_backend != "none" %}
-    state |= {"cache": cache, "sessions": sessions}
-    # {% endif %}
-    # {% if cookiecutter.database_driver != "none" %}
-    state["checks"] = {"database": database.check}
-    # {% endif %}
-    # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
-    async with opened(database, cache, sessions), warmed(hot_reads(state), settings.cache):
+    async with (
+        opened({{ cookiecutter.__rooms }}),
+        # {% if cookiecutter.cache_backend != "none" %}
+        warmed(hot_reads(state), settings.cache),
+        # {% endif %}
+        # {% if cookiecutter.task_queue == "in-process" %}
+        working(tasks, state),
+        # {% endif %}
+    ):
         yield state
-    # {% elif cookiecutter.cache_backend != "none" %}
-    async with opened(cache, sessions), warmed(hot_reads(state), settings.cache):
-        yield state
-    # {% elif cookiecutter.database_driver != "none" %}
-    async with opened(database):
-        yield state
+    # {% endif %}
+    # {% else %}
+    yield state
     # {% endif %}
 # {% if cookiecutter.example != "none" %}
 
@@ -277,6 +307,25 @@ def make_sessions(settings: Settings) -> Sessions:
     return Sessions(RedisSessions(settings.sessions), settings.sessions)
     # {% endif %}
 # {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+
+
+def jobs() -> Sequence[Job]:
+    """What can be submitted, and what runs by itself."""
+    return []
+
+
+# {% if cookiecutter.database_driver != "none" %}
+def make_tasks(settings: Settings, database: Database) -> Tasks:
+    """Background work, not yet open."""
+    return Tasks(DatabaseLedger(database), InProcess(settings.tasks), jobs(), settings.tasks)
+# {% else %}
+def make_tasks(settings: Settings) -> Tasks:
+    """Background work, not yet open."""
+    ledger = MemoryLedger(limit=settings.tasks.queue_limit)
+    return Tasks(ledger, InProcess(settings.tasks), jobs(), settings.tasks)
+# {% endif %}
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 
 
@@ -302,8 +351,15 @@ def make_database(settings: Settings) -> Database:
 
 def migrations() -> dict[str, Path]:
     """Where each slice keeps its revisions, by the slice's name."""
-    # {% if cookiecutter.example != "none" %}
-    return {"catalog": Path(__file__).parent / "catalog" / "migrations"}
+    # {% if cookiecutter.example != "none" or cookiecutter.task_queue != "none" %}
+    return {
+        # {% if cookiecutter.example != "none" %}
+        "catalog": Path(__file__).parent / "catalog" / "migrations",
+        # {% endif %}
+        # {% if cookiecutter.task_queue != "none" %}
+        "tasks": Path(__file__).parent / "infra" / "tasks" / "migrations",
+        # {% endif %}
+    }
     # {% else %}
     return {}
     # {% endif %}

@@ -42,6 +42,9 @@ from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
 from app.infra.sessions.redis import RedisSessionSettings
 # {% endif %}
+# {% if cookiecutter.task_queue == "in-process" %}
+from app.infra.tasks.in_process import InProcessSettings
+# {% endif %}
 
 PREFIX = "APP_"
 _MASKED = "**********"
@@ -107,6 +110,9 @@ class Settings(BaseSettings):
     # {% endif %}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     sessions: RedisSessionSettings = RedisSessionSettings(url=_SESSIONS_URL, prefix=_SLUG)
+    # {% endif %}
+    # {% if cookiecutter.task_queue == "in-process" %}
+    tasks: InProcessSettings = InProcessSettings()
     # {% endif %}
 
     @property
