@@ -210,9 +210,9 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     # {% endif %}
     # {% if cookiecutter.task_queue != "none" %}
     # {% if cookiecutter.database_driver != "none" %}
-    state["tasks"] = tasks = make_tasks(settings, database)
+    state["tasks"] = tasks = make_tasks(settings, database, jobs())
     # {% else %}
-    state["tasks"] = tasks = make_tasks(settings)
+    state["tasks"] = tasks = make_tasks(settings, jobs())
     # {% endif %}
     # {% endif %}
     # {% if cookiecutter.example != "none" %}
@@ -316,14 +316,14 @@ def jobs() -> Sequence[Job]:
 
 
 # {% if cookiecutter.database_driver != "none" %}
-def make_tasks(settings: Settings, database: Database) -> Tasks:
+def make_tasks(settings: Settings, database: Database, jobs: Sequence[Job]) -> Tasks:
     """Background work, not yet open."""
-    return Tasks(DatabaseLedger(database), InProcess(settings.tasks), jobs(), settings.tasks)
+    return Tasks(DatabaseLedger(database), InProcess(settings.tasks), jobs, settings.tasks)
 # {% else %}
-def make_tasks(settings: Settings) -> Tasks:
+def make_tasks(settings: Settings, jobs: Sequence[Job]) -> Tasks:
     """Background work, not yet open."""
     ledger = MemoryLedger(limit=settings.tasks.queue_limit)
-    return Tasks(ledger, InProcess(settings.tasks), jobs(), settings.tasks)
+    return Tasks(ledger, InProcess(settings.tasks), jobs, settings.tasks)
 # {% endif %}
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}

@@ -148,9 +148,7 @@ class Performer:
         elif not renewal.cancelled() and (lost := renewal.exception()):
             raise lost
         elif late:
-            await self._fail(
-                task, job, TimeoutError(), f"It took too long (attempt {task.attempt})."
-            )
+            await self._fail(task, job, TimeoutError(), "It took too long.")
             log.warning("job took too long")
         elif not renewal.cancelled():
             figures.cancelled += 1

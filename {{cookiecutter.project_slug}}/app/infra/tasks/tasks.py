@@ -102,6 +102,10 @@ class Tasks:
         forgotten_at = now + timedelta(seconds=self.settings.result_ttl_seconds)
         return _found(await self.ledger.cancel(task_id, now, forgotten_at), task_id)
 
+    async def revive(self, task_id: str) -> bool:
+        """Run a failed task again, as if new; whether there was one."""
+        return await self.ledger.revive(task_id, self._clock())
+
     async def submit_due(self) -> None:
         """Submit the jobs that run by themselves, once per tick whoever else does so too."""
         now = self._clock()
