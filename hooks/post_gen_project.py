@@ -45,7 +45,7 @@ def no_cache(answers: Answers) -> bool:
     return answers["cache_backend"] == "none"
 
 
-def no_redis(answers: Answers) -> bool:
+def no_redis_cache(answers: Answers) -> bool:
     return answers["cache_backend"] not in {"redis", "tiered"}
 
 
@@ -57,6 +57,26 @@ def no_tasks(answers: Answers) -> bool:
     return answers["task_queue"] == "none"
 
 
+def no_worker(answers: Answers) -> bool:
+    return answers["task_queue"] in {"in-process", "none"}
+
+
+def no_taskiq(answers: Answers) -> bool:
+    return not answers["task_queue"].startswith("taskiq-")
+
+
+def no_redis_queue(answers: Answers) -> bool:
+    return not answers["task_queue"].endswith("-redis")
+
+
+def no_rabbitmq(answers: Answers) -> bool:
+    return not answers["task_queue"].endswith("-rabbitmq")
+
+
+def no_redis(answers: Answers) -> bool:
+    return no_redis_cache(answers) and no_redis_queue(answers)
+
+
 def no_task_table(answers: Answers) -> bool:
     return no_tasks(answers) or no_database(answers)
 
@@ -66,7 +86,7 @@ def no_rooms(answers: Answers) -> bool:
 
 
 def no_servers(answers: Answers) -> bool:
-    return no_server(answers) and no_redis(answers)
+    return no_server(answers) and no_redis_cache(answers) and no_worker(answers)
 
 
 def no_units(answers: Answers) -> bool:
@@ -87,9 +107,9 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog/recent_routes.py": no_cache,
     "app/catalog/repository.py": no_database,
     "app/infra/cache": no_cache,
-    "app/infra/cache/commands.py": no_redis,
-    "app/infra/cache/redis.py": no_redis,
-    "app/infra/cache/scripts.py": no_redis,
+    "app/infra/cache/commands.py": no_redis_cache,
+    "app/infra/cache/redis.py": no_redis_cache,
+    "app/infra/cache/scripts.py": no_redis_cache,
     "app/infra/cache/tiered.py": no_tiered,
     "app/infra/database": no_database,
     "app/infra/database/asyncpg.py": no_asyncpg,
@@ -105,15 +125,22 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
     "app/infra/redis.py": no_redis,
-    "app/infra/resilience": no_redis,
+    "app/infra/resilience": no_redis_cache,
     "app/infra/sessions": no_cache,
-    "app/infra/sessions/redis.py": no_redis,
+    "app/infra/sessions/redis.py": no_redis_cache,
     "app/infra/tasks": no_tasks,
+    "app/infra/tasks/broker.py": no_worker,
+    "app/infra/tasks/commands.py": no_task_table,
     "app/infra/tasks/database.py": no_task_table,
     "app/infra/tasks/migrations": no_task_table,
+    "app/infra/tasks/taskiq.py": no_taskiq,
+    "app/infra/tasks/taskiq_rabbitmq.py": lambda answers: no_taskiq(answers) or no_rabbitmq(answers),
+    "app/infra/tasks/taskiq_redis.py": lambda answers: no_taskiq(answers) or no_redis_queue(answers),
+    "app/infra/tasks/worker_command.py": no_worker,
     "app/infra/units.py": no_units,
+    "app/worker.py": no_worker,
     "compose.yaml": no_servers,
-    "tests/cache_process.py": no_redis,
+    "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
     "tests/catalog": no_example,
     "tests/catalog/test_batching.py": no_database,
@@ -123,11 +150,11 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/catalog/test_statements.py": no_database,
     "tests/databases.py": no_database,
     "tests/infra/cache": no_cache,
-    "tests/infra/cache/test_commands.py": no_redis,
-    "tests/infra/cache/test_faults.py": no_redis,
-    "tests/infra/cache/test_processes.py": no_redis,
-    "tests/infra/cache/test_redis.py": no_redis,
-    "tests/infra/cache/test_shared.py": no_redis,
+    "tests/infra/cache/test_commands.py": no_redis_cache,
+    "tests/infra/cache/test_faults.py": no_redis_cache,
+    "tests/infra/cache/test_processes.py": no_redis_cache,
+    "tests/infra/cache/test_redis.py": no_redis_cache,
+    "tests/infra/cache/test_shared.py": no_redis_cache,
     "tests/infra/cache/test_tiered.py": no_tiered,
     "tests/infra/database": no_database,
     "tests/infra/database/test_faults.py": no_server,
@@ -142,19 +169,24 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
-    "tests/infra/resilience": no_redis,
+    "tests/infra/resilience": no_redis_cache,
     "tests/infra/sessions": no_cache,
-    "tests/infra/sessions/test_redis.py": no_redis,
+    "tests/infra/sessions/test_redis.py": no_redis_cache,
+    "tests/infra/tasks": no_tasks,
     "tests/infra/test_lifecycle.py": no_rooms,
     "tests/infra/test_units.py": no_units,
     "tests/loads.py": no_database,
     "tests/mysql.py": no_mysql,
     "tests/postgresql.py": no_postgresql,
+    "tests/rabbitmq_servers.py": no_rabbitmq,
     "tests/redis_servers.py": no_redis,
     "tests/replicated.py": no_server,
     "tests/servers.py": no_server,
     "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,
+    "tests/task_jobs.py": no_tasks,
+    "tests/task_rooms.py": no_tasks,
+    "tests/task_worker.py": no_worker,
 }
 
 # Left behind by tools that somebody ran inside the template, and no part of it.

@@ -106,15 +106,30 @@ from app.infra.sessions.redis import RedisSessions
 # {% endif %}
 # {% if cookiecutter.task_queue != "none" %}
 from app.infra.tasks import Job, Tasks
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.tasks import commands as task_commands
+# {% endif %}
 from app.infra.tasks import routes as task_routes
+# {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+from app.infra.tasks import worker_command
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.tasks.database import DatabaseLedger
 # {% endif %}
+# {% if cookiecutter.task_queue == "in-process" %}
 from app.infra.tasks.in_process import InProcess
+# {% endif %}
 # {% if cookiecutter.database_driver == "none" %}
 from app.infra.tasks.memory import HoldBackMiddleware, MemoryLedger
 # {% endif %}
+# {% if cookiecutter.task_queue == "taskiq-rabbitmq" %}
+from app.infra.tasks.taskiq_rabbitmq import TaskiqRabbitmq
+# {% elif cookiecutter.task_queue == "taskiq-redis" %}
+from app.infra.tasks.taskiq_redis import TaskiqRedis
+# {% endif %}
+# {% if cookiecutter.task_queue == "in-process" %}
 from app.infra.tasks.working import working
+# {% endif %}
 # {% endif %}
 from app.settings import Settings
 # {% if cookiecutter.database_driver != "none" %}
@@ -173,6 +188,18 @@ def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> N
     )
     # {% if cookiecutter.example != "none" %}
     catalog_commands.add_to(group, lambda: _prepared_rooms(load_settings()))
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    task_commands.add_to(group, lambda: open_ledger(load_settings()))
+    # {% endif %}
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    worker_command.add_to(
+        group,
+        "app.worker:from_environment",
+        load_settings,
+        choose=lambda settings: (settings.http, settings.tasks),
+        prepare=prepare,
+    )
     # {% endif %}
     # {% endif %}
 
@@ -318,7 +345,24 @@ def jobs() -> Sequence[Job]:
 # {% if cookiecutter.database_driver != "none" %}
 def make_tasks(settings: Settings, database: Database, jobs: Sequence[Job]) -> Tasks:
     """Background work, not yet open."""
-    return Tasks(DatabaseLedger(database), InProcess(settings.tasks), jobs, settings.tasks)
+    # {% if cookiecutter.task_queue == "taskiq-redis" %}
+    transport = TaskiqRedis(settings.tasks)
+    # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
+    transport = TaskiqRabbitmq(settings.tasks)
+    # {% else %}
+    transport = InProcess(settings.tasks)
+    # {% endif %}
+    return Tasks(DatabaseLedger(database), transport, jobs, settings.tasks)
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[DatabaseLedger]:
+    """The book of all tasks, with no queue."""
+    database = make_database(settings)
+    async with opened(database):
+        yield DatabaseLedger(database)
+
+
 # {% else %}
 def make_tasks(settings: Settings, jobs: Sequence[Job]) -> Tasks:
     """Background work, not yet open."""

@@ -18,12 +18,12 @@ async def add(run: Run, a: int, b: int = 1) -> int:
     return a + b
 
 
-async def refuse(run: Run, detail: str) -> None:
+async def refuse(_run: Run, detail: str) -> None:
     """Fail for a reason that the client may know."""
     raise NotFound(detail)
 
 
-async def crash(run: Run) -> None:
+async def crash(_run: Run) -> None:
     """Fail for a reason that is nobody's business."""
     raise RuntimeError("the password is 1234")
 
@@ -53,7 +53,7 @@ async def climb(run: Run, steps: int, stop_at: int | None = None) -> list[int]:
     return climbed
 
 
-async def tick(run: Run) -> None:
+async def tick(_run: Run) -> None:
     """Run by itself."""
 
 
@@ -62,19 +62,18 @@ async def look(run: Run) -> Mapping[str, Any]:
     return {"attempt": run.attempt, "task_id": run.task_id, "rooms": sorted(run.rooms)}
 
 
-async def swell(run: Run, size: int) -> str:
+async def swell(_run: Run, size: int) -> str:
     """Return too much."""
     return "x" * size
 
 
-QUICK = {"backoff_seconds": 0.05, "backoff_maximum_seconds": 0.2}
 JOBS = [
     Job(add),
     Job(refuse),
     Job(crash),
-    Job(recover, retry_on=(Unavailable,), attempts=3, **QUICK),
+    Job(recover, retry_on=(Unavailable,), attempts=3, backoff_seconds=0.05),
     Job(wait, time_limit_seconds=600),
-    Job(climb, retry_on=(Unavailable,), **QUICK),
+    Job(climb, retry_on=(Unavailable,), backoff_seconds=0.05),
     Job(look),
     Job(swell),
 ]

@@ -1,7 +1,7 @@
 """Background work to test with: the service's own ledger and queue, with jobs of the tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,12 @@ from tests.task_jobs import JOBS
 
 PATIENCE_SECONDS = 60
 # Short, so that what happens after a while happens soon; the machine may be busy all the same.
-QUICK = {"lease_seconds": 3.0, "sweep_seconds": 0.1, "resend_seconds": 1.0}
+QUICK = {
+    "lease_seconds": 3.0,
+    "sweep_seconds": 0.1,
+    "resend_seconds": 1.0,
+    "stop_timeout_seconds": 1.0,
+}
 
 
 def with_tasks(settings: Settings, **changes: Any) -> Settings:
@@ -41,15 +46,18 @@ async def open_tasks(
 
 async def over(tasks: Tasks, task: Task) -> Task:
     """The task once it is over."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (current := await tasks.get(task.id)).state.over:
-            await asyncio.sleep(0.02)
-    return current
+    return await _until(tasks, task, lambda current: current.state.over)
 
 
 async def begun(tasks: Tasks, task: Task) -> Task:
     """The task once somebody has begun it."""
+    return await _until(tasks, task, lambda current: current.started_at is not None)
+
+
+async def _until(tasks: Tasks, task: Task, reached: Callable[[Task], bool]) -> Task:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (current := await tasks.get(task.id)).started_at:
+        while True:
+            current = await tasks.get(task.id)
+            if reached(current):
+                return current
             await asyncio.sleep(0.02)
-    return current

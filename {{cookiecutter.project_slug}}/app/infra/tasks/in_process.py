@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.errors import Unavailable
 from app.infra.tasks.settings import TaskSettings
-from app.infra.tasks.transport import Perform
+from app.infra.tasks.transport import Worker
 
 
 class InProcessSettings(TaskSettings):
@@ -52,22 +52,21 @@ class InProcess:
     def waiting(self) -> Sequence[str]:
         return tuple(self._waiting)
 
-    async def consume(self, perform: Perform, concurrency: int, stopping: asyncio.Event) -> None:
+    async def consume(self, worker: Worker, concurrency: int, stopping: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
-                group.create_task(self._consume(perform, stopping))
+                group.create_task(self._consume(worker, stopping))
             await stopping.wait()
             self._news.set()
 
-    async def _consume(self, perform: Perform, stopping: asyncio.Event) -> None:
+    async def _consume(self, worker: Worker, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             if self._waiting:
                 task_id = self._waiting.popleft()
                 self._known.discard(task_id)
-                with suppress(
-                    Unavailable
-                ):  # the ledger is out of reach, and knows what was not done
-                    await perform(task_id)
+                # The ledger is out of reach, and knows what was not done.
+                with suppress(Unavailable):
+                    await worker.perform(task_id)
             else:
                 self._news.clear()
                 await self._news.wait()

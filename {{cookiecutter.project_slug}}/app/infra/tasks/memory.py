@@ -34,9 +34,9 @@ class MemoryLedger:
             once or known.state not in {State.FAILED, State.CANCELLED}
         ):
             return known
-        if self._open >= self._limit:
+        if not task.state.over and self._open >= self._limit:
             raise Unavailable("Too many tasks are waiting; try again later.", retry_after_seconds=5)
-        self._open += 1
+        self._open += not task.state.over
         self._tasks[task.id] = task
         if task.key is not None:
             self._ids_by_key[task.name, task.key] = task.id

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _PAUSE_MAXIMUM_SECONDS = 5.0
 _MAXIMUM_BYTES = 60_000
 """Of what a job returns, or saves: some databases keep no more in a text."""
 _LONGEST_ERROR = 1_000
+_LONGEST_MESSAGE = 10_000
+_UNREADABLE = "(unreadable)"
 
 
 @dataclass
@@ -95,6 +98,25 @@ class Performer:
         job = self._jobs.get(task.name)
         error = f"The worker of attempt {task.attempt} died, or hung."
         await self._after_failure(task, job, error, "Its worker died, several times.")
+
+    async def reject(self, message: bytes, error: str) -> None:
+        """Bury a message that is none of ours."""
+        now = self._clock()
+        text = message[:_LONGEST_MESSAGE].decode(errors="replace").replace("\0", "�")
+        task = Task(
+            id=secrets.token_hex(16),
+            name=_UNREADABLE,
+            arguments=to_json(text).decode(),
+            created_at=now,
+            due_at=now,
+            look_at=now + timedelta(seconds=self._settings.dead_ttl_seconds),
+            state=State.FAILED,
+            finished_at=now,
+            error=error[:_LONGEST_ERROR],
+        )
+        logger.error("message is dead", task_id=task.id, error=error)
+        self.figures[task.name].dead += 1
+        await self._surely(lambda: self._ledger.add(task, lambda: None))
 
     def interrupt(self) -> None:
         """Cut short what is running; it begins again elsewhere, at once."""

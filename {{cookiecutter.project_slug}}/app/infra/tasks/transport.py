@@ -1,11 +1,22 @@
 """What brings the ids of tasks to who performs them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-Perform = Callable[[str], Awaitable[None]]
-"""Performs the task of that id; returns when nothing more is to be done for its message."""
+
+class Worker(Protocol):
+    """Who is handed what a transport brings."""
+
+    async def perform(self, task_id: str) -> None:
+        """Perform the task; returns when nothing more is to be done for its message.
+
+        Raises:
+            Unavailable: the process ends, and nobody could be told; another one has to try.
+        """
+
+    async def reject(self, message: bytes, error: str) -> None:
+        """Bury a message that is none of ours."""
 
 
 class Transport(Protocol):
@@ -28,5 +39,5 @@ class Transport(Protocol):
     async def send(self, task_ids: Sequence[str]) -> None:
         """Send them, in this order; raises `Unavailable`, and then some may have been sent."""
 
-    async def consume(self, perform: Perform, concurrency: int, stopping: asyncio.Event) -> None:
+    async def consume(self, worker: Worker, concurrency: int, stopping: asyncio.Event) -> None:
         """Perform what comes, until `stopping` is set and what was begun has ended."""

@@ -26,7 +26,7 @@ async def working(tasks: Tasks, rooms: Mapping[str, Any]) -> AsyncIterator[Perfo
     performer = Performer(tasks.ledger, tasks.jobs, settings, rooms)
     stopping = asyncio.Event()
     consumer = asyncio.create_task(
-        tasks.transport.consume(performer.perform, settings.concurrency, stopping)
+        tasks.transport.consume(performer, settings.concurrency, stopping)
     )
     sweeper = asyncio.create_task(sweep_forever(tasks, performer))
     try:

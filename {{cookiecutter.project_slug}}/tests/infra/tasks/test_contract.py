@@ -16,6 +16,8 @@ class TestSubmit:
     async def test_result(self, tasks: Tasks) -> None:
         task = await over(tasks, await tasks.submit(task_jobs.add, a=1, b=2))
         assert (task.state, task.result, task.attempt) == (State.SUCCEEDED, "3", 1)
+        assert task.started_at is not None
+        assert task.finished_at is not None
         assert task.created_at <= task.started_at <= task.finished_at
 
     async def test_default(self, tasks: Tasks) -> None:
@@ -24,6 +26,7 @@ class TestSubmit:
     async def test_delay(self, tasks: Tasks) -> None:
         delay = timedelta(seconds=0.5)
         task = await over(tasks, await tasks.submit(task_jobs.add, a=1, delay=delay))
+        assert task.started_at is not None
         assert task.started_at >= task.created_at + delay
 
     async def test_unfit_arguments(self, tasks: Tasks) -> None:
