@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 from taskiq import AsyncBroker, TaskiqError
 from taskiq_redis import RedisStreamBroker
 
-from app.infra.redis import RedisUrl
+from app.infra.redis_url import RedisUrl
 from app.infra.tasks.broker import BrokerSettings
 from app.infra.tasks.taskiq import Taskiq
 
