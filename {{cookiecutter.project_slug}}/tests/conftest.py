@@ -129,7 +129,19 @@ def new_database(tmp_path: Path) -> str:
 @pytest.fixture
 def settings(migrated_file: Path, tmp_path: Path) -> Settings:
     """Settings with a database of the test's own, up to date and empty."""
-    path = tmp_path / "test.db"
+    return _with_copy(migrated_file, tmp_path)
+
+
+# {% if cookiecutter.task_queue != "none" %}
+@pytest.fixture(scope="module")
+def shared_settings(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings with a database that the tests of a module share."""
+    return _with_copy(migrated_file, tmp_path_factory.mktemp("shared"))
+
+
+# {% endif %}
+def _with_copy(migrated_file: Path, folder: Path) -> Settings:
+    path = folder / "test.db"
     shutil.copy(migrated_file, path)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     patient = {"acquire_timeout_seconds": 60, "busy_timeout_seconds": 60}
@@ -192,6 +204,19 @@ def migrated_database(server: Server) -> Iterator[str]:
 def settings(server: Server, migrated_database: str) -> Settings:
     """Settings with a database that is up to date and empty."""
     server.empty(migrated_database)
+    return _with_database(migrated_database)
+
+
+# {% if cookiecutter.task_queue != "none" %}
+@pytest.fixture(scope="module")
+def shared_settings(server: Server, migrated_database: str) -> Settings:
+    """Settings with a database that the tests of a module share."""
+    server.empty(migrated_database)
+    return _with_database(migrated_database)
+
+
+# {% endif %}
+def _with_database(migrated_database: str) -> Settings:
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     own = with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
@@ -210,6 +235,18 @@ def settings() -> Settings:
     # {% else %}
     return Settings()
     # {% endif %}
+
+
+# {% if cookiecutter.task_queue != "none" %}
+@pytest.fixture(scope="module")
+def shared_settings() -> Settings:
+    """Settings that the tests of a module share."""
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    return with_own_keys(Settings())
+    # {% else %}
+    return Settings()
+    # {% endif %}
+# {% endif %}
 # {% endif %}
 
 

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from app import bootstrap
 from app.infra.lifecycle import opened
 from app.infra.tasks import Job, Task, Tasks
+from app.infra.tasks.working import working
 from app.settings import Settings
 from tests.task_jobs import JOBS
 
@@ -27,21 +31,38 @@ def with_tasks(settings: Settings, **changes: Any) -> Settings:
     return settings.model_copy(update={"tasks": checked})
 
 
+WORKERS = find_spec("app.worker") is not None
+"""Whether tasks are performed by processes of their own."""
+
+
 @asynccontextmanager
 async def open_tasks(
-    settings: Settings, jobs: Sequence[Job] = JOBS
+    settings: Settings, jobs: Sequence[Job] = JOBS, *, works: bool = False
 ) -> AsyncIterator[dict[str, Any]]:
-    """What the jobs find as `rooms`, open."""
+    """What the jobs find as `rooms`, open; with `works`, this process performs them if it can."""
     make: Any = bootstrap
-    if hasattr(bootstrap, "make_database"):
-        database = make.make_database(settings)
-        tasks = make.make_tasks(settings, database, jobs)
-        async with opened(database, tasks):
-            yield {"tasks": tasks, "database": database}
-    else:
-        tasks = make.make_tasks(settings, jobs)
-        async with opened(tasks):
-            yield {"tasks": tasks}
+    async with AsyncExitStack() as stack:
+        rooms = {}
+        if hasattr(bootstrap, "make_database"):
+            rooms["database"] = database = make.make_database(settings)
+            rooms["tasks"] = tasks = make.make_tasks(settings, database, jobs)
+            await stack.enter_async_context(opened(database, tasks))
+        else:
+            rooms["tasks"] = tasks = make.make_tasks(settings, jobs)
+            await stack.enter_async_context(opened(tasks))
+        if works and not WORKERS:
+            await stack.enter_async_context(working(tasks, rooms))
+        yield rooms
+
+
+def performing(settings: Settings, folder: Path) -> AbstractContextManager[Any]:
+    """A worker process, where this process would not perform tasks."""
+    if not WORKERS:
+        return nullcontext()
+    started: AbstractContextManager[Any] = import_module("tests.task_worker").worker(
+        folder, settings
+    )
+    return started
 
 
 async def over(tasks: Tasks, task: Task) -> Task:
