@@ -69,9 +69,12 @@ class DatabaseLedger:
         async with self._database.joined() as session:
             if digest is not None:
                 known = await _first(session, _tasks.key_digest == digest)
-                if known is not None and (once or known.state in _HOLDS_KEY):
-                    return known
-                await _release_key(session, digest)
+                if known is not None:
+                    if once or known.state in _HOLDS_KEY:
+                        return known
+                    await session.execute(
+                        update(_table).where(_tasks.id == known.id).values(key_digest=None)
+                    )
             try:
                 await session.execute(insert(_table).values(row))
             except IntegrityError as error:
@@ -287,11 +290,6 @@ def _task(row: Any) -> Task | None:
 async def _first(session: AsyncSession, condition: Any) -> Task | None:
     found = await session.execute(select(*_columns).where(condition))
     return _task(found.mappings().first())
-
-
-async def _release_key(session: AsyncSession, digest: str) -> None:
-    statement = update(_table).where(_tasks.key_digest == digest).values(key_digest=None)
-    await session.execute(statement)
 
 
 async def _changed(session: AsyncSession, statement: Any) -> bool:
