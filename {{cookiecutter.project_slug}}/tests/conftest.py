@@ -289,7 +289,8 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # {% endif %}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     for room in ("CACHE", "SESSIONS"):
-        monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL)
+        # Not as it is in development, which production would refuse.
+        monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL.replace("127.0.0.1", "localhost"))
         monkeypatch.setenv(f"APP_{room}__PREFIX", prefix)
     # {% endif %}
     # {% if cookiecutter.task_queue not in ["in-process", "none"] %}

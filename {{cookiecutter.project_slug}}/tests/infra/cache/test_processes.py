@@ -41,7 +41,8 @@ class Process:
         """Let it close its cache, and see that it can."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._process.communicate()
+                # With nothing to say: Python 3.11 would not close its input otherwise.
+                await self._process.communicate(b"")
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
