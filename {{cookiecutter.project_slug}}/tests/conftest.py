@@ -116,7 +116,11 @@ def settings(migrated_file: Path, tmp_path: Path) -> Settings:
     path = tmp_path / "test.db"
     shutil.copy(migrated_file, path)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
-    patient = {"acquire_timeout_seconds": 60, "busy_timeout_seconds": 60}
+    patient = {
+        "acquire_timeout_seconds": 60,
+        "busy_timeout_seconds": 60,
+        "unit_timeout_seconds": 120,
+    }
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     own = with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
     return with_own_keys(own)
@@ -177,11 +181,12 @@ def settings(server: Server, migrated_database: str) -> Settings:
     """Settings with a database that is up to date and empty."""
     server.empty(migrated_database)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
+    patient = {"acquire_timeout_seconds": 60, "unit_timeout_seconds": 120}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
-    own = with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    own = with_database(Settings(), url=migrated_database, **patient)
     return with_own_keys(own)
     # {% else %}
-    return with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    return with_database(Settings(), url=migrated_database, **patient)
     # {% endif %}
 # {% else %}
 
