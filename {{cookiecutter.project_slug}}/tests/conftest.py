@@ -144,7 +144,11 @@ def _with_copy(migrated_file: Path, folder: Path) -> Settings:
     path = folder / "test.db"
     shutil.copy(migrated_file, path)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
-    patient = {"acquire_timeout_seconds": 60, "busy_timeout_seconds": 60}
+    patient = {
+        "acquire_timeout_seconds": 60,
+        "busy_timeout_seconds": 60,
+        "unit_timeout_seconds": 120,
+    }
     # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     own = with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
     return with_own_keys(own)
@@ -218,11 +222,12 @@ def shared_settings(server: Server, migrated_database: str) -> Settings:
 # {% endif %}
 def _with_database(migrated_database: str) -> Settings:
     # Time-outs that no busy machine runs into; tests that are about them set their own.
+    patient = {"acquire_timeout_seconds": 60, "unit_timeout_seconds": 120}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
-    own = with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    own = with_database(Settings(), url=migrated_database, **patient)
     return with_own_keys(own)
     # {% else %}
-    return with_database(Settings(), url=migrated_database, acquire_timeout_seconds=60)
+    return with_database(Settings(), url=migrated_database, **patient)
     # {% endif %}
 # {% else %}
 
