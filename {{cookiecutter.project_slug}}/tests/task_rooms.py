@@ -67,15 +67,16 @@ def performing(settings: Settings, folder: Path) -> AbstractContextManager[Any]:
 
 async def over(tasks: Tasks, task: Task) -> Task:
     """The task once it is over."""
-    return await _until(tasks, task, lambda current: current.state.over)
+    return await until(tasks, task, lambda current: current.state.over)
 
 
 async def begun(tasks: Tasks, task: Task) -> Task:
     """The task once somebody has begun it."""
-    return await _until(tasks, task, lambda current: current.started_at is not None)
+    return await until(tasks, task, lambda current: current.started_at is not None)
 
 
-async def _until(tasks: Tasks, task: Task, reached: Callable[[Task], bool]) -> Task:
+async def until(tasks: Tasks, task: Task, reached: Callable[[Task], bool]) -> Task:
+    """The task once it is as it should be."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             current = await tasks.get(task.id)

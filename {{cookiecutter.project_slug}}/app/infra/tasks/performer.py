@@ -92,6 +92,11 @@ class Performer:
             await self._attempt(task)
         except Superseded:
             logger.warning("job was superseded", task=task.name, task_id=task.id)
+        except Unavailable:
+            raise
+        except Exception:
+            # Its lease ends, and a sweep takes it back.
+            logger.exception("task was left", task=task.name, task_id=task.id)
 
     async def give_up(self, task: Task) -> None:
         """Put a task back whose worker has died, or bury it when that was its last attempt."""

@@ -1,0 +1,5 @@
+"""`python -m app tasks`."""
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("startable")]
