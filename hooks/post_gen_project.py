@@ -61,6 +61,10 @@ def no_task_table(answers: Answers) -> bool:
     return no_tasks(answers) or no_database(answers)
 
 
+def no_cached_tasks(answers: Answers) -> bool:
+    return no_tasks(answers) or no_cache(answers)
+
+
 def no_rooms(answers: Answers) -> bool:
     return no_database(answers) and no_cache(answers) and no_tasks(answers)
 
@@ -82,8 +86,20 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog": no_example,
     "app/catalog/cached.py": no_cache,
     "app/catalog/commands.py": no_database,
+    "app/catalog/csv_chunks.py": no_tasks,
+    "app/catalog/import_routes.py": no_tasks,
+    "app/catalog/jobs.py": no_tasks,
     "app/catalog/migrations": no_database,
+    "app/catalog/migrations/0002_price_lists_and_ratings.py": no_task_table,
     "app/catalog/models.py": no_database,
+    "app/catalog/price_lists.py": no_tasks,
+    "app/catalog/price_lists_cached.py": no_cached_tasks,
+    "app/catalog/price_lists_memory.py": no_tasks,
+    "app/catalog/price_lists_repository.py": no_task_table,
+    "app/catalog/rating_routes.py": no_tasks,
+    "app/catalog/ratings.py": no_tasks,
+    "app/catalog/ratings_memory.py": no_tasks,
+    "app/catalog/ratings_repository.py": no_task_table,
     "app/catalog/recent_routes.py": no_cache,
     "app/catalog/repository.py": no_database,
     "app/infra/cache": no_cache,
