@@ -72,8 +72,12 @@ class DatabaseLedger:
                 if known is not None and (once or known.state in _HOLDS_KEY):
                     return known
                 await _release_key(session, digest)
+            # After an error, some databases take nothing but the end of the unit of work, which the
+            # caller may not want. The session itself would count a savepoint as a commit.
+            connection = await session.connection()
             try:
-                await session.execute(insert(_table).values(row))
+                async with connection.begin_nested():
+                    await connection.execute(insert(_table).values(row))
             except IntegrityError as error:
                 raise TryAgain("The same task was submitted at this moment; try again.") from error
             event.listen(session.sync_session, "after_commit", lambda _: kept(), once=True)
