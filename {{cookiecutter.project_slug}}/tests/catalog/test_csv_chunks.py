@@ -36,10 +36,10 @@ class TestCut:
         try:
             chunks = await chunks_of(*pieces)
         except BadRequest:
-            # An open quotation mark: the reader takes the end for its other one.
-            with pytest.raises(csv.Error, match="unexpected end"):
-                list(csv.reader(io.StringIO(text, newline=""), strict=True))
+            # An open quotation mark: the reader makes what follows a part of the value.
+            assert parsed([text + "\nx"])[-1] != ["x"]
             return
+        assert parsed([text + "\nx"])[-1] == ["x"]
         assert "".join(chunk.text for chunk in chunks) == text
         assert parsed(chunk.text for chunk in chunks) == parsed([text])
         before = ""
