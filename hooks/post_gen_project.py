@@ -140,6 +140,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/catalog/test_import_cached.py": no_cached_tasks,
     "tests/catalog/test_import_job.py": no_tasks,
     "tests/catalog/test_ratings.py": no_tasks,
+    "tests/catalog/test_ratings_statements.py": no_task_table,
     "tests/catalog/test_recent.py": no_cache,
     "tests/catalog/test_seed.py": no_database,
     "tests/catalog/test_statements.py": no_database,

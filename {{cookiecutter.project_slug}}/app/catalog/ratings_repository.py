@@ -77,25 +77,26 @@ class DatabaseRatings:
 
     @unit_of_work
     async def top(self, limit: int) -> Sequence[Rating]:
+        best = best_statement(limit).subquery()
+        columns = (best.c.product_id, _products.name)
+        figures = (best.c.reviews, best.c.rating_sum, best.c.counted_at)
+        statement = (
+            select(*columns, *figures)
+            .join_from(best, ProductRow.__table__, _products.id == best.c.product_id)
+            .order_by(*_best_first(best.c))
+        )
         async with self._database.reading() as connection:
-            rows = await connection.execute(top_statement(limit))
+            rows = await connection.execute(statement)
             return [Rating(**row) for row in rows.mappings()]
 
 
-def top_statement(limit: int) -> Select[Any]:
-    """The best ratings, by their index."""
-    columns = (
-        _ratings.product_id,
-        _products.name,
-        _ratings.reviews,
-        _ratings.rating_sum,
-        _ratings.counted_at,
-    )
-    order = (_ratings.rating_average.desc(), _ratings.reviews.desc(), _ratings.product_id.desc())
-    joined = select(*columns).join_from(
-        _table, ProductRow.__table__, _products.id == _ratings.product_id
-    )
-    return joined.order_by(*order).limit(limit)
+def best_statement(limit: int) -> Select[Any]:
+    """The best ratings: the end of their index, read backwards."""
+    return select(*_ratings).order_by(*_best_first(_ratings)).limit(limit)
+
+
+def _best_first(ratings: Any) -> Sequence[Any]:
+    return ratings.rating_average.desc(), ratings.reviews.desc(), ratings.product_id.desc()
 
 
 def _count(after_id: int, last_id: int, now: datetime) -> Any:
