@@ -19,6 +19,7 @@ Rooms = Mapping[str, Any]
 PATH = "/v1/products/import"
 HEADER = "sku,name,price,currency\n"
 LATER = timedelta(days=1)
+_HANGS_SECONDS = 120
 _OVER = {"succeeded", "failed", "cancelled"}
 
 
@@ -53,12 +54,13 @@ async def imported(client: AsyncClient, body: bytes | str) -> dict[str, Any]:
 
 
 async def over(client: AsyncClient, location: str) -> dict[str, Any]:
-    """The status of a task at its end."""
-    while True:
-        status: dict[str, Any] = (await client.get(location)).json()
-        if status["state"] in _OVER:
-            return status
-        await asyncio.sleep(0.01)
+    """The status of a task at its end, which is better than to wait for ever."""
+    async with asyncio.timeout(_HANGS_SECONDS):
+        while True:
+            status: dict[str, Any] = (await client.get(location)).json()
+            if status["state"] in _OVER:
+                return status
+            await asyncio.sleep(0.01)
 
 
 async def products(client: AsyncClient) -> dict[str, tuple[str, str, int]]:

@@ -12,6 +12,7 @@ from app.catalog.price_lists import PriceList, PriceLists
 from app.catalog.price_lists_memory import MemoryPriceLists
 from app.errors import Conflict, NotFound, Unavailable
 from app.infra.tasks import State, Superseded, Tasks
+from app.infra.tasks.performer import Performer
 from tests.catalog.price_lists import (
     HEADER,
     Died,
@@ -95,6 +96,22 @@ class TestResuming:
         with pytest.raises(Superseded):
             await perform(late)
         assert await products(client) == {}
+
+    async def test_database_that_is_away(self, rooms: Rooms) -> None:
+        """The task is put back, to go on later."""
+
+        class Away(MemoryPriceLists):
+            async def find(self, price_list_id: str) -> PriceList | None:
+                raise Unavailable(f"Nobody knows {price_list_id} now.")
+
+        task = await uploaded(rooms, in_pieces(HEADER + rows(1)))
+        tasks: Tasks = rooms["tasks"]
+        away = {**rooms, "price_lists": PriceLists(Away(), rooms["price_lists"]._products)}
+        await Performer(tasks.ledger, tasks.jobs, tasks.settings, away).perform(task.id)
+        put_back = await tasks.get(task.id)
+        assert (put_back.state, put_back.failures) == (State.QUEUED, 1)
+        await Performer(tasks.ledger, tasks.jobs, tasks.settings, rooms).perform(task.id)
+        assert (await tasks.get(task.id)).state == State.SUCCEEDED
 
     async def test_list_that_is_gone(self, rooms: Rooms) -> None:
         """The task fails with a sentence."""
