@@ -81,6 +81,10 @@ def no_task_table(answers: Answers) -> bool:
     return no_tasks(answers) or no_database(answers)
 
 
+def no_cached_tasks(answers: Answers) -> bool:
+    return no_tasks(answers) or no_cache(answers)
+
+
 def no_rooms(answers: Answers) -> bool:
     return no_database(answers) and no_cache(answers) and no_tasks(answers)
 
@@ -102,8 +106,20 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog": no_example,
     "app/catalog/cached.py": no_cache,
     "app/catalog/commands.py": no_database,
+    "app/catalog/csv_chunks.py": no_tasks,
+    "app/catalog/import_routes.py": no_tasks,
+    "app/catalog/jobs.py": no_tasks,
     "app/catalog/migrations": no_database,
+    "app/catalog/migrations/0002_price_lists_and_ratings.py": no_task_table,
     "app/catalog/models.py": no_database,
+    "app/catalog/price_lists.py": no_tasks,
+    "app/catalog/price_lists_cached.py": no_cached_tasks,
+    "app/catalog/price_lists_memory.py": no_tasks,
+    "app/catalog/price_lists_repository.py": no_task_table,
+    "app/catalog/rating_routes.py": no_tasks,
+    "app/catalog/ratings.py": no_tasks,
+    "app/catalog/ratings_memory.py": no_tasks,
+    "app/catalog/ratings_repository.py": no_task_table,
     "app/catalog/recent_routes.py": no_cache,
     "app/catalog/repository.py": no_database,
     "app/infra/cache": no_cache,
@@ -144,8 +160,15 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
     "tests/catalog": no_example,
+    "tests/catalog/price_lists.py": no_tasks,
     "tests/catalog/test_batching.py": no_database,
     "tests/catalog/test_cached.py": no_cache,
+    "tests/catalog/test_csv_chunks.py": no_tasks,
+    "tests/catalog/test_import.py": no_tasks,
+    "tests/catalog/test_import_cached.py": no_cached_tasks,
+    "tests/catalog/test_import_job.py": no_tasks,
+    "tests/catalog/test_ratings.py": no_tasks,
+    "tests/catalog/test_ratings_statements.py": no_task_table,
     "tests/catalog/test_recent.py": no_cache,
     "tests/catalog/test_seed.py": no_database,
     "tests/catalog/test_statements.py": no_database,

@@ -32,14 +32,39 @@ from app.catalog import cached as catalog_cached
 # {% if cookiecutter.database_driver != "none" %}
 from app.catalog import commands as catalog_commands
 # {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+from app.catalog import import_routes
+from app.catalog import jobs as catalog_jobs
+from app.catalog import rating_routes
+# {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.catalog import recent_routes
 # {% endif %}
 from app.catalog import routes as catalog_routes
+# {% if cookiecutter.database_driver == "none" %}
+from app.catalog.memory import MemoryStore
+# {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.catalog.price_lists import PriceListStore
+from app.catalog.price_lists_cached import CachedPriceLists
+# {% else %}
+from app.catalog.price_lists import PriceLists, PriceListStore
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
+from app.catalog.price_lists_repository import DatabasePriceLists
+# {% else %}
+from app.catalog.price_lists_memory import MemoryPriceLists
+# {% endif %}
+from app.catalog.ratings import Ratings, RatingStore
+# {% if cookiecutter.database_driver != "none" %}
+from app.catalog.ratings_repository import DatabaseRatings
+# {% else %}
+from app.catalog.ratings_memory import MemoryRatings
+# {% endif %}
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.catalog.repository import DatabaseStore
-# {% else %}
-from app.catalog.memory import MemoryStore
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.catalog.service import Store
@@ -149,6 +174,11 @@ State = dict[str, Any]
 def include_slices(api: APIRouter) -> None:
     """Add the routes of each slice to `api`."""
     # {% if cookiecutter.example != "none" %}
+    # {% if cookiecutter.task_queue != "none" %}
+    # Before the routes of one product, which would take their paths for ids.
+    api.include_router(import_routes.router)
+    api.include_router(rating_routes.router)
+    # {% endif %}
     api.include_router(catalog_routes.router)
     # {% if cookiecutter.cache_backend != "none" %}
     api.include_router(recent_routes.router)
@@ -243,14 +273,27 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     # {% endif %}
     # {% endif %}
     # {% if cookiecutter.example != "none" %}
-    # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
-    state |= wire_catalog(DatabaseStore(database), settings, cache)
-    # {% elif cookiecutter.database_driver != "none" %}
-    state |= wire_catalog(DatabaseStore(database), settings)
-    # {% elif cookiecutter.cache_backend != "none" %}
-    state |= wire_catalog(MemoryStore(), settings, cache)
+    # {% if cookiecutter.database_driver != "none" %}
+    store = DatabaseStore(database)
     # {% else %}
-    state |= wire_catalog(MemoryStore(), settings)
+    store = MemoryStore()
+    # {% endif %}
+    # {% if cookiecutter.cache_backend != "none" %}
+    state |= wire_catalog(store, settings, cache)
+    # {% else %}
+    state |= wire_catalog(store, settings)
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    # {% if cookiecutter.database_driver != "none" %}
+    lists, ratings = DatabasePriceLists(database), DatabaseRatings(database)
+    # {% else %}
+    lists, ratings = MemoryPriceLists(), MemoryRatings(store)
+    # {% endif %}
+    # {% if cookiecutter.cache_backend != "none" %}
+    state |= wire_catalog_jobs(store, lists, ratings, cache)
+    # {% else %}
+    state |= wire_catalog_jobs(store, lists, ratings)
+    # {% endif %}
     # {% endif %}
     # {% endif %}
     # {% if cookiecutter.__rooms %}
@@ -285,6 +328,21 @@ def wire_catalog(store: Store, settings: Settings) -> State:
     """The catalogue on a store, real or a double."""
     cursors = Cursors(settings.secret_key.get_secret_value())
     return {"catalog": Catalog(store, cursors)}
+# {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+
+
+# {% if cookiecutter.cache_backend != "none" %}
+def wire_catalog_jobs(
+    store: Store, lists: PriceListStore, ratings: RatingStore, cache: Cache
+) -> State:
+    """What the catalogue's jobs work with, on stores, real or doubles."""
+    return {"price_lists": CachedPriceLists(lists, store, cache), "ratings": Ratings(ratings)}
+# {% else %}
+def wire_catalog_jobs(store: Store, lists: PriceListStore, ratings: RatingStore) -> State:
+    """What the catalogue's jobs work with, on stores, real or doubles."""
+    return {"price_lists": PriceLists(lists, store), "ratings": Ratings(ratings)}
+# {% endif %}
 # {% endif %}
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
@@ -339,7 +397,11 @@ def make_sessions(settings: Settings) -> Sessions:
 
 def jobs() -> Sequence[Job]:
     """What can be submitted, and what runs by itself."""
+    # {% if cookiecutter.example != "none" %}
+    return [*catalog_jobs.JOBS]
+    # {% else %}
     return []
+    # {% endif %}
 
 
 # {% if cookiecutter.database_driver != "none" %}

@@ -75,8 +75,12 @@ class DatabaseLedger:
                     await session.execute(
                         update(_table).where(_tasks.id == known.id).values(key_digest=None)
                     )
+            # After an error, some databases take nothing but the end of the unit of work, which the
+            # caller may not want. The session itself would count a savepoint as a commit.
+            connection = await session.connection()
             try:
-                await session.execute(insert(_table).values(row))
+                async with connection.begin_nested():
+                    await connection.execute(insert(_table).values(row))
             except IntegrityError as error:
                 raise TryAgain("The same task was submitted at this moment; try again.") from error
             event.listen(session.sync_session, "after_commit", lambda _: kept(), once=True)
