@@ -65,6 +65,10 @@ def no_taskiq(answers: Answers) -> bool:
     return not answers["task_queue"].startswith("taskiq-")
 
 
+def no_celery(answers: Answers) -> bool:
+    return not answers["task_queue"].startswith("celery-")
+
+
 def no_redis_queue(answers: Answers) -> bool:
     return not answers["task_queue"].endswith("-redis")
 
@@ -131,6 +135,10 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/sessions/redis.py": no_redis_cache,
     "app/infra/tasks": no_tasks,
     "app/infra/tasks/broker.py": no_worker,
+    "app/infra/tasks/celery.py": no_celery,
+    "app/infra/tasks/celery_pool.py": no_celery,
+    "app/infra/tasks/celery_rabbitmq.py": lambda answers: no_celery(answers) or no_rabbitmq(answers),
+    "app/infra/tasks/celery_redis.py": lambda answers: no_celery(answers) or no_redis_queue(answers),
     "app/infra/tasks/commands.py": no_task_table,
     "app/infra/tasks/database.py": no_task_table,
     "app/infra/tasks/migrations": no_task_table,
@@ -140,6 +148,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/tasks/worker_command.py": no_worker,
     "app/infra/units.py": no_units,
     "app/worker.py": no_worker,
+    "app/worker_pool.py": no_celery,
     "compose.yaml": no_servers,
     "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
@@ -186,6 +195,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,
     "tests/task_jobs.py": no_tasks,
+    "tests/task_pool.py": no_celery,
     "tests/task_rooms.py": no_tasks,
     "tests/task_worker.py": no_worker,
 }

@@ -46,6 +46,8 @@ async def open_tasks(
         if hasattr(bootstrap, "make_database"):
             rooms["database"] = database = make.make_database(settings)
             rooms["tasks"] = tasks = make.make_tasks(settings, database, jobs)
+            if hasattr(tasks.transport, "program"):
+                tasks.transport.program = "tests.task_pool"
             await stack.enter_async_context(opened(database, tasks))
         else:
             rooms["tasks"] = tasks = make.make_tasks(settings, jobs)
