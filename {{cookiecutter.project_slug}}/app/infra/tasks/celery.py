@@ -92,8 +92,6 @@ class CeleryTransport:
             "broker_connection_timeout": settings.timeout_seconds,
             "broker_connection_retry_on_startup": True,
             "broker_connection_max_retries": None,
-            # RabbitMQ closes the channel of a worker that has not confirmed for half an hour.
-            "broker_channel_error_retry": True,
             "broker_heartbeat": _HEARTBEAT_SECONDS,
             "broker_transport_options": self.options(),
             "accept_content": ["json"],
@@ -211,6 +209,8 @@ class CeleryTransport:
     def _connect(self) -> None:
         self._disconnect()
         self._connection = connection = self._connect_lazily()
+        # By itself it would try for minutes.
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
         channel = connection.default_channel
         self._producer = self._app.amqp.Producer(channel)
         self._app.amqp.queues[self.queue()](channel).declare()

@@ -15,7 +15,11 @@ class CeleryRabbitmqSettings(CelerySettings):
 
 
 class CeleryRabbitmq(CeleryTransport):
-    broker: ClassVar[dict[str, Any]] = {"task_default_queue_type": "quorum"}
+    broker: ClassVar[dict[str, Any]] = {
+        "task_default_queue_type": "quorum",
+        # RabbitMQ closes the channel of a worker that has not confirmed for half an hour.
+        "broker_channel_error_retry": True,
+    }
 
     def configuration(self, concurrency: int) -> dict[str, Any]:
         configuration = super().configuration(concurrency)
@@ -34,7 +38,6 @@ class CeleryRabbitmq(CeleryTransport):
             "confirm_publish": True,
             "read_timeout": timeout_seconds,
             "write_timeout": timeout_seconds,
-            "interval_start": 0,
         }
 
     def ping(self, connection: Connection) -> None:

@@ -43,7 +43,6 @@ class CeleryRedis(CeleryTransport):
             "socket_timeout": timeout_seconds,
             "socket_connect_timeout": timeout_seconds,
             "health_check_interval": _HEALTH_CHECK_SECONDS,
-            "interval_start": 0,
             # One list, for there are no priorities.
             "priority_steps": [0],
         }
