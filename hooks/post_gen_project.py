@@ -184,6 +184,12 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/sessions/test_redis.py": no_redis_cache,
     "tests/infra/tasks": no_tasks,
     "tests/infra/tasks/test_celery.py": no_celery,
+    "tests/infra/tasks/test_celery_rabbitmq.py": lambda answers: (
+        no_celery(answers) or no_rabbitmq(answers)
+    ),
+    "tests/infra/tasks/test_celery_redis.py": lambda answers: (
+        no_celery(answers) or no_redis_queue(answers)
+    ),
     "tests/infra/test_lifecycle.py": no_rooms,
     "tests/infra/test_units.py": no_units,
     "tests/loads.py": no_database,

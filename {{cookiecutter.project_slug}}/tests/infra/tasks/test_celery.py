@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
 from kombu import Connection, Producer
 
+from app import bootstrap
 from app.errors import StartupError, Unavailable
 from app.infra.tasks import Job, State, Task, Tasks
 from app.infra.tasks.celery import CeleryTransport
@@ -29,7 +30,7 @@ Pool = Callable[..., AbstractAsyncContextManager[Tasks]]
 
 
 @pytest.fixture
-def pool(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Pool:
+def pool(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """Starts processes, with other settings of background work than usual."""
 
     @asynccontextmanager
@@ -40,7 +41,11 @@ def pool(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Pool:
         async with open_tasks(chosen, jobs) as rooms, working(rooms["tasks"], rooms):
             yield rooms["tasks"]
 
-    return start
+    yield start
+    transport = bootstrap.make_tasks(settings, bootstrap.make_database(settings), []).transport
+    assert isinstance(transport, CeleryTransport)
+    with transport._connect_lazily() as connection:
+        connection.default_channel.queue_delete(transport.queue())
 
 
 def transport_of(tasks: Tasks) -> CeleryTransport:
