@@ -164,6 +164,9 @@ class CeleryTransport:
                 _signal_all(process, signal.SIGKILL)
                 await asyncio.shield(ended)
 
+    def declare(self, connection: Connection) -> None:
+        """Make the queue, where it is there before anything is in it."""
+
     def ping(self, connection: Connection) -> None:
         """Raise unless the server answers."""
         raise NotImplementedError
@@ -211,9 +214,8 @@ class CeleryTransport:
         self._connection = connection = self._connect_lazily()
         # By itself it would try for minutes.
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-        channel = connection.default_channel
-        self._producer = self._app.amqp.Producer(channel)
-        self._app.amqp.queues[self.queue()](channel).declare()
+        self._producer = Producer(connection.default_channel)
+        self.declare(connection)
 
     def _disconnect(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None

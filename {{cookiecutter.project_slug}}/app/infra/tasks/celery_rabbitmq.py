@@ -40,5 +40,8 @@ class CeleryRabbitmq(CeleryTransport):
             "write_timeout": timeout_seconds,
         }
 
+    def declare(self, connection: Connection) -> None:
+        self._app.amqp.queues[self.queue()](connection.default_channel).declare()
+
     def ping(self, connection: Connection) -> None:
         connection.default_channel.queue_declare(self.queue(), passive=True)
