@@ -65,6 +65,10 @@ def no_taskiq(answers: Answers) -> bool:
     return not answers["task_queue"].startswith("taskiq-")
 
 
+def no_celery(answers: Answers) -> bool:
+    return not answers["task_queue"].startswith("celery-")
+
+
 def no_redis_queue(answers: Answers) -> bool:
     return not answers["task_queue"].endswith("-redis")
 
@@ -147,6 +151,10 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/sessions/redis.py": no_redis_cache,
     "app/infra/tasks": no_tasks,
     "app/infra/tasks/broker.py": no_worker,
+    "app/infra/tasks/celery.py": no_celery,
+    "app/infra/tasks/celery_pool.py": no_celery,
+    "app/infra/tasks/celery_rabbitmq.py": lambda answers: no_celery(answers) or no_rabbitmq(answers),
+    "app/infra/tasks/celery_redis.py": lambda answers: no_celery(answers) or no_redis_queue(answers),
     "app/infra/tasks/commands.py": no_task_table,
     "app/infra/tasks/database.py": no_task_table,
     "app/infra/tasks/migrations": no_task_table,
@@ -156,6 +164,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/tasks/worker_command.py": no_worker,
     "app/infra/units.py": no_units,
     "app/worker.py": no_worker,
+    "app/worker_pool.py": no_celery,
     "compose.yaml": no_servers,
     "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
@@ -197,6 +206,13 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/sessions": no_cache,
     "tests/infra/sessions/test_redis.py": no_redis_cache,
     "tests/infra/tasks": no_tasks,
+    "tests/infra/tasks/test_celery.py": no_celery,
+    "tests/infra/tasks/test_celery_rabbitmq.py": lambda answers: (
+        no_celery(answers) or no_rabbitmq(answers)
+    ),
+    "tests/infra/tasks/test_celery_redis.py": lambda answers: (
+        no_celery(answers) or no_redis_queue(answers)
+    ),
     "tests/infra/tasks/test_commands.py": no_task_table,
     "tests/infra/tasks/test_outbox.py": no_task_table,
     "tests/infra/tasks/test_workers.py": no_worker,
@@ -204,6 +220,8 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/test_units.py": no_units,
     "tests/loads.py": no_database,
     "tests/mysql.py": no_mysql,
+    "tests/pool_jobs.py": no_celery,
+    "tests/proxies.py": no_celery,
     "tests/postgresql.py": no_postgresql,
     "tests/rabbitmq_servers.py": no_rabbitmq,
     "tests/redis_servers.py": no_redis,
@@ -212,6 +230,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,
     "tests/task_jobs.py": no_tasks,
+    "tests/task_pool.py": no_celery,
     "tests/task_rooms.py": no_tasks,
     "tests/task_worker.py": no_worker,
 }

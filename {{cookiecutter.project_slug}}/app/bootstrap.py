@@ -138,6 +138,11 @@ from app.infra.tasks import routes as task_routes
 # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
 from app.infra.tasks import worker_command
 # {% endif %}
+# {% if cookiecutter.task_queue == "celery-rabbitmq" %}
+from app.infra.tasks.celery_rabbitmq import CeleryRabbitmq
+# {% elif cookiecutter.task_queue == "celery-redis" %}
+from app.infra.tasks.celery_redis import CeleryRedis
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.tasks.database import DatabaseLedger
 # {% endif %}
@@ -411,6 +416,10 @@ def make_tasks(settings: Settings, database: Database, jobs: Sequence[Job]) -> T
     transport = TaskiqRedis(settings.tasks)
     # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
     transport = TaskiqRabbitmq(settings.tasks)
+    # {% elif cookiecutter.task_queue == "celery-redis" %}
+    transport = CeleryRedis(settings.tasks, jobs, program="app.worker_pool")
+    # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
+    transport = CeleryRabbitmq(settings.tasks, jobs, program="app.worker_pool")
     # {% else %}
     transport = InProcess(settings.tasks)
     # {% endif %}

@@ -42,7 +42,11 @@ from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
 from app.infra.sessions.redis import RedisSessionSettings
 # {% endif %}
-# {% if cookiecutter.task_queue == "in-process" %}
+# {% if cookiecutter.task_queue == "celery-rabbitmq" %}
+from app.infra.tasks.celery_rabbitmq import CeleryRabbitmqSettings
+# {% elif cookiecutter.task_queue == "celery-redis" %}
+from app.infra.tasks.celery_redis import CeleryRedisSettings
+# {% elif cookiecutter.task_queue == "in-process" %}
 from app.infra.tasks.in_process import InProcessSettings
 # {% elif cookiecutter.task_queue == "taskiq-redis" %}
 from app.infra.tasks.taskiq_redis import TaskiqRedisSettings
@@ -126,6 +130,10 @@ class Settings(BaseSettings):
     tasks: TaskiqRedisSettings = TaskiqRedisSettings(url=_TASKS_URL, prefix=_SLUG)
     # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
     tasks: TaskiqRabbitmqSettings = TaskiqRabbitmqSettings(url=_TASKS_URL, prefix=_SLUG)
+    # {% elif cookiecutter.task_queue == "celery-redis" %}
+    tasks: CeleryRedisSettings = CeleryRedisSettings(url=_TASKS_URL, prefix=_SLUG)
+    # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
+    tasks: CeleryRabbitmqSettings = CeleryRabbitmqSettings(url=_TASKS_URL, prefix=_SLUG)
     # {% endif %}
 
     @property

@@ -46,6 +46,11 @@ async def open_tasks(
         if hasattr(bootstrap, "make_database"):
             rooms["database"] = database = make.make_database(settings)
             rooms["tasks"] = tasks = make.make_tasks(settings, database, jobs)
+            if hasattr(tasks.transport, "program"):
+                # What it starts opens these rooms too.
+                tasks.transport.program = tasks.transport.program.replace(
+                    "app.worker", "tests.task"
+                )
             await stack.enter_async_context(opened(database, tasks))
         else:
             rooms["tasks"] = tasks = make.make_tasks(settings, jobs)
