@@ -158,6 +158,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/tasks/commands.py": no_task_table,
     "app/infra/tasks/database.py": no_task_table,
     "app/infra/tasks/migrations": no_task_table,
+    "app/infra/tasks/rabbitmq_url.py": no_rabbitmq,
     "app/infra/tasks/taskiq.py": no_taskiq,
     "app/infra/tasks/taskiq_rabbitmq.py": lambda answers: no_taskiq(answers) or no_rabbitmq(answers),
     "app/infra/tasks/taskiq_redis.py": lambda answers: no_taskiq(answers) or no_redis_queue(answers),

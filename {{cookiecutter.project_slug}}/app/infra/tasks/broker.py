@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import structlog
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from app.errors import StartupError, Unavailable
 from app.infra.tasks.settings import Seconds, TaskSettings
@@ -14,17 +14,6 @@ from app.infra.tasks.settings import Seconds, TaskSettings
 logger = structlog.get_logger()
 
 _PAUSE_SECONDS = 1.0
-
-
-def _of_rabbitmq(url: str) -> str:
-    if not url.startswith(("amqp://", "amqps://")):
-        raise ValueError(
-            "it is no URL of RabbitMQ; write it like amqp://guest:guest@127.0.0.1:5672/"
-        )
-    return url
-
-
-RabbitmqUrl = Annotated[str, AfterValidator(_of_rabbitmq)]
 
 
 class BrokerSettings(TaskSettings):
@@ -41,7 +30,7 @@ class BrokerSettings(TaskSettings):
     """Seconds that a process waits, when it starts, for that server to answer."""
 
     health_port: Annotated[int, Field(ge=0, le=65_535)] = 8001
-    """Port at which a worker says whether it is alive; 0 for none."""
+    """Port at which a worker says whether it is alive; 0 takes a free one."""
 
 
 def out_of_reach(error: BaseException) -> Unavailable:

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from kombu import Connection
 
-from app.infra.tasks.broker import RabbitmqUrl
 from app.infra.tasks.celery import CelerySettings, CeleryTransport
+from app.infra.tasks.rabbitmq_url import RabbitmqUrl
 
 
 class CeleryRabbitmqSettings(CelerySettings):

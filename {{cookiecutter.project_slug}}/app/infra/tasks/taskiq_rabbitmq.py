@@ -5,7 +5,8 @@ from aio_pika.exceptions import AMQPError
 from taskiq import AsyncBroker, TaskiqError
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
 
-from app.infra.tasks.broker import BrokerSettings, RabbitmqUrl
+from app.infra.tasks.broker import BrokerSettings
+from app.infra.tasks.rabbitmq_url import RabbitmqUrl
 from app.infra.tasks.taskiq import Taskiq
 
 _HEARTBEAT_SECONDS = 10
