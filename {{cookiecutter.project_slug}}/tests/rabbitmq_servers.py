@@ -1,4 +1,4 @@
-"""RabbitMQ for the tests: queues of their own in a server that is there, and servers of their own."""
+"""RabbitMQ for the tests: queues in a server that is there, and servers of their own."""
 
 import os
 import shutil

@@ -5,7 +5,9 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,13 @@ from app.settings import Settings
 from tests import task_jobs
 from tests.databases import make_rows, rows
 from tests.services import skip_or_fail
-from tests.task_rooms import PATIENCE_SECONDS, begun, open_tasks, over, with_tasks
+from tests.task_rooms import PATIENCE_SECONDS, begun, open_tasks, over, until, with_tasks
 from tests.task_worker import WorkerProcess, worker
 
 # More of them show more, and take longer.
 TASKS = int(os.environ.get("TASKS", "100"))
 KILLS = 3
+_ADDRESS = r"http://127\.0\.0\.1:\d+"
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +70,10 @@ def tasks(rooms: dict[str, Any]) -> Tasks:
     return found
 
 
+async def is_idle(tasks: Tasks) -> bool:
+    return not await tasks.backlog()
+
+
 async def submit(tasks: Tasks, number: int) -> None:
     """Submit a task, and again while the queue is away."""
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -79,9 +86,22 @@ async def submit(tasks: Tasks, number: int) -> None:
                 return
 
 
+async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
+    """Wait until `condition` holds."""
+    async with asyncio.timeout(10 * PATIENCE_SECONDS):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.05)
+
+
 async def effects(database: Database) -> Counter[int]:
     async with database.reading() as connection:
         return Counter((await connection.scalars(select(rows.c.value))).all())
+
+
+async def has_said(process: WorkerProcess, pattern: str) -> bool:
+    return re.search(pattern, process.log) is not None
 
 
 class TestNothingIsLost:
@@ -92,25 +112,21 @@ class TestNothingIsLost:
         tasks: Tasks = rooms["tasks"]
         database: Database = rooms["database"]
 
-        async def reached(number: int) -> None:
-            async with asyncio.timeout(10 * PATIENCE_SECONDS):
-                while (await effects(database)).total() < number:
-                    await asyncio.sleep(0.1)
+        async def reached(number: int) -> bool:
+            return (await effects(database)).total() >= number
 
         with worker(tmp_path, own) as process:
             submission = asyncio.create_task(self._submit_all(tasks))
             for kill in range(1, KILLS + 1):
-                await reached(kill * TASKS // (KILLS + 2))
+                await eventually(partial(reached, kill * TASKS // (KILLS + 2)))
                 process.kill()
                 if kill == 2:
                     await asyncio.to_thread(queue.stop)
                     await asyncio.to_thread(queue.start)
                 process.start()
             await submission
-            await reached(TASKS)
-            async with asyncio.timeout(10 * PATIENCE_SECONDS):
-                while await tasks.backlog():
-                    await asyncio.sleep(0.1)
+            await eventually(partial(reached, TASKS))
+            await eventually(partial(is_idle, tasks))
         assert await effects(database) == Counter(range(TASKS))
         assert await tasks.ledger.failed(10) == []
 
@@ -120,9 +136,7 @@ class TestNothingIsLost:
 
 
 class TestSigterm:
-    async def test_jobs_have_their_time(
-        self, own: Settings, tasks: Tasks, tmp_path: Path
-    ) -> None:
+    async def test_jobs_have_their_time(self, own: Settings, tasks: Tasks, tmp_path: Path) -> None:
         patient = with_tasks(own, url=own.tasks.url, stop_timeout_seconds=60)
         with worker(tmp_path, patient) as process:
             task = await begun(tasks, await tasks.submit(task_jobs.wait, seconds=1))
@@ -139,9 +153,7 @@ class TestSigterm:
             task = await tasks.get(task.id)
             assert (task.state, task.failures) == (State.QUEUED, 0)
             process.start()
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while (await tasks.get(task.id)).attempt < 2:
-                    await asyncio.sleep(0.05)
+            await until(tasks, task, lambda current: current.attempt == 2)
 
     async def _terminate(self, process: WorkerProcess) -> None:
         process.process.send_signal(signal.SIGTERM)
@@ -160,24 +172,30 @@ class TestQueueIsAway:
                 await tasks.submit(task_jobs.add, a=1)
 
         await asyncio.to_thread(queue.kill)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            with pytest.raises(Unavailable) as refused:
-                while True:  # a connection may not have noticed yet
-                    await tasks.submit(task_jobs.add, a=1, key="probe")
-                    await asyncio.sleep(0.05)
-        assert (refused.value.headers or {})["Retry-After"] == "1"
+        refused = await self._refusal(tasks)
+        assert (refused.headers or {})["Retry-After"] == "1"
         before = sum(backlog.queued for backlog in await tasks.backlog())
         with pytest.raises(Unavailable):
             await work()
         assert await effects(database) == Counter()
         assert sum(backlog.queued for backlog in await tasks.backlog()) == before
         await asyncio.to_thread(queue.start)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await effects(database):
-                try:
-                    await work()
-                except Unavailable:
-                    await asyncio.sleep(0.2)
+
+        async def is_kept() -> bool:
+            with suppress(Unavailable):
+                await work()
+            return bool(await effects(database))
+
+        await eventually(is_kept)
+
+    async def _refusal(self, tasks: Tasks) -> Unavailable:
+        """What a submission is told, as soon as the connection has noticed."""
+        while True:
+            try:
+                await tasks.submit(task_jobs.add, a=1, key="probe")
+            except Unavailable as refusal:
+                return refusal
+            await asyncio.sleep(0.05)
 
     async def test_at_start(self, own: Settings, queue: Any) -> None:
         """A sentence, after the time that it is given."""
@@ -191,9 +209,7 @@ class TestQueueIsAway:
         """Whoever starts first waits for the other."""
         await asyncio.to_thread(queue.kill)
         with worker(tmp_path, own) as process:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while "waiting for it" not in process.log:
-                    await asyncio.sleep(0.05)
+            await eventually(partial(has_said, process, "waiting for it"))
             await asyncio.to_thread(queue.start)
             async with open_tasks(own) as rooms:
                 task = await rooms["tasks"].submit(task_jobs.add, a=1)
@@ -204,17 +220,18 @@ class TestHealth:
     async def test_probes(self, own: Settings, queue: Any, tmp_path: Path) -> None:
         """Alive all the time; ready while the queue is there."""
         with worker(tmp_path, own) as process:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while not (found := re.search(r"http://127\.0\.0\.1:\d+", process.log)):
-                    await asyncio.sleep(0.05)
-            async with AsyncClient(base_url=found[0], timeout=PATIENCE_SECONDS) as client:
+            await eventually(partial(has_said, process, _ADDRESS))
+            [address] = re.findall(_ADDRESS, process.log)
+            async with AsyncClient(base_url=address, timeout=PATIENCE_SECONDS) as client:
                 ready = await client.get("/health/ready")
                 assert (ready.status_code, set(ready.json()["checks"])) == (
                     200,
                     {"database", "tasks"},
                 )
                 await asyncio.to_thread(queue.kill)
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    while (await client.get("/health/ready")).status_code != 503:
-                        await asyncio.sleep(0.05)
+
+                async def is_unready() -> bool:
+                    return (await client.get("/health/ready")).status_code == 503
+
+                await eventually(is_unready)
                 assert (await client.get("/health/live")).status_code == 200
