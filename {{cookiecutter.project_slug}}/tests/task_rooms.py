@@ -42,9 +42,10 @@ async def open_tasks(
     """What the jobs find as `rooms`, open; with `works`, this process performs them if it can."""
     make: Any = bootstrap
     async with AsyncExitStack() as stack:
-        rooms = {}
+        rooms: dict[str, Any] = {}
         if hasattr(bootstrap, "make_database"):
             rooms["database"] = database = make.make_database(settings)
+            rooms["checks"] = {"database": database.check}
             rooms["tasks"] = tasks = make.make_tasks(settings, database, jobs)
             if hasattr(tasks.transport, "program"):
                 # What it starts opens these rooms too.
