@@ -33,11 +33,13 @@ from app.catalog import cached as catalog_cached
 from app.catalog import commands as catalog_commands
 # {% endif %}
 # {% if cookiecutter.task_queue != "none" %}
-from app.catalog import import_routes
-from app.catalog import jobs as catalog_jobs
-from app.catalog import rating_routes
-# {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
+from app.catalog import import_routes, rating_routes, recent_routes
+# {% else %}
+from app.catalog import import_routes, rating_routes
+# {% endif %}
+from app.catalog import jobs as catalog_jobs
+# {% elif cookiecutter.cache_backend != "none" %}
 from app.catalog import recent_routes
 # {% endif %}
 from app.catalog import routes as catalog_routes
@@ -130,14 +132,15 @@ from app.infra.sessions import SessionMiddleware, Sessions
 from app.infra.sessions.redis import RedisSessions
 # {% endif %}
 # {% if cookiecutter.task_queue != "none" %}
+# {% if cookiecutter.task_queue == "in-process" %}
 from app.infra.tasks import Job, Tasks
+# {% else %}
+from app.infra.tasks import Job, Tasks, worker_command
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.tasks import commands as task_commands
 # {% endif %}
 from app.infra.tasks import routes as task_routes
-# {% if cookiecutter.task_queue not in ["in-process", "none"] %}
-from app.infra.tasks import worker_command
-# {% endif %}
 # {% if cookiecutter.task_queue == "celery-rabbitmq" %}
 from app.infra.tasks.celery_rabbitmq import CeleryRabbitmq
 # {% elif cookiecutter.task_queue == "celery-redis" %}
@@ -432,8 +435,6 @@ async def open_ledger(settings: Settings) -> AsyncIterator[DatabaseLedger]:
     database = make_database(settings)
     async with opened(database):
         yield DatabaseLedger(database)
-
-
 # {% else %}
 def make_tasks(settings: Settings, jobs: Sequence[Job]) -> Tasks:
     """Background work, not yet open."""

@@ -45,11 +45,13 @@ from tests.rabbitmq_servers import TEST_RABBITMQ_URL as TEST_BROKER_URL
 # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
 from tests.redis_servers import TEST_REDIS_URL
+# {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
+from tests.redis_servers import TEST_REDIS_URL as TEST_BROKER_URL
+# {% endif %}
 from tests.redis_servers import private_redis as private_redis
 from tests.redis_servers import redis_url as redis_url
 from tests.redis_servers import where as where
-# {% endif %}
-# {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
+# {% elif cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
 from tests.redis_servers import TEST_REDIS_URL as TEST_BROKER_URL
 # {% endif %}
 # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
@@ -240,9 +242,9 @@ def settings() -> Settings:
     # {% else %}
     return Settings()
     # {% endif %}
-
-
 # {% if cookiecutter.task_queue != "none" %}
+
+
 @pytest.fixture(scope="module")
 def shared_settings() -> Settings:
     """Settings that the tests of a module share."""
