@@ -125,7 +125,7 @@ class CeleryTransport:
 
     async def check(self) -> None:
         try:
-            await self._ask(lambda: self._with_connection(self._ping))
+            await self._ask(lambda: self._with_connection(self.ping))
         except self._errors as error:
             raise out_of_reach(error) from error
 
@@ -242,9 +242,6 @@ class CeleryTransport:
             )
 
         self._with_connection(publish)
-
-    def _ping(self, connection: Connection) -> None:
-        self.ping(connection)
 
     def _with_connection(self, use: Callable[[Connection], None]) -> None:
         """Use the connection, and a new one when that has died since it was used last."""

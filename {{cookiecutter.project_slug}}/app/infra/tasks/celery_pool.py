@@ -6,7 +6,6 @@ import binascii
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ from celery.worker.consumer import Consumer
 from app.errors import StartupError, Unavailable
 from app.infra.tasks.broker import described
 from app.infra.tasks.celery import PERFORM
+from app.infra.tasks.ledger import ID
 from app.infra.tasks.performer import Performer
 from app.infra.tasks.tasks import Tasks
 
@@ -32,7 +32,6 @@ logger = structlog.get_logger()
 Rooms = AbstractAsyncContextManager[Mapping[str, Any]]
 
 _REJECT = "reject"
-_ID = re.compile("[0-9a-f]{32}")
 _LONGEST_MESSAGE = 40_000
 _BEAT_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
@@ -150,11 +149,10 @@ class _PoolProcess:
             self._hung_after_seconds = tasks.settings.lease_seconds
             self._beat = time.monotonic()
             self._ready.set_result(Performer(tasks.ledger, tasks.jobs, tasks.settings, rooms))
-            while not self._stopping.is_set():
+            stopping = asyncio.create_task(self._stopping.wait())
+            while not stopping.done():
                 self._beat = time.monotonic()
-                await asyncio.wait(
-                    {asyncio.ensure_future(self._stopping.wait())}, timeout=_BEAT_SECONDS
-                )
+                await asyncio.wait({stopping}, timeout=_BEAT_SECONDS)
 
 
 class _Consumer(Consumer):  # type: ignore[misc]
@@ -195,7 +193,7 @@ def _fault(message: Any) -> str | None:
         [[task_id], _, _] = payload
     except (ValueError, TypeError):
         return "This message names no task."
-    return None if _ID.fullmatch(str(task_id)) else "This message names no task."
+    return None if ID.fullmatch(str(task_id)) else "This message names no task."
 
 
 def _make_ours(message: Any, fault: str | None) -> None:

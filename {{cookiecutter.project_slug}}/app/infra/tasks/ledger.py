@@ -5,10 +5,23 @@ a message that is lost, doubled or late changes nothing.
 """
 
 import enum
+import re
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+MAXIMUM_BYTES = 60_000
+"""Of arguments, a result or a checkpoint: some databases keep no more in a text."""
+
+ID = re.compile("[0-9a-f]{32}")
+"""What the id of a task looks like."""
+
+
+def new_id() -> str:
+    """An id that nobody can guess."""
+    return secrets.token_hex(16)
 
 
 class State(enum.StrEnum):

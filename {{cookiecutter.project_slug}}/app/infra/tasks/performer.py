@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from app.infra import logs
 from app.infra.lifecycle import ended
 from app.infra.tasks.figures import JobFigures
 from app.infra.tasks.jobs import Job, Jobs
-from app.infra.tasks.ledger import Ledger, State, Superseded, Task
+from app.infra.tasks.ledger import MAXIMUM_BYTES, Ledger, State, Superseded, Task, new_id
 from app.infra.tasks.settings import TaskSettings
 
 logger = structlog.get_logger()
@@ -26,8 +25,6 @@ logger = structlog.get_logger()
 Result = TypeVar("Result")
 
 _PAUSE_MAXIMUM_SECONDS = 5.0
-_MAXIMUM_BYTES = 60_000
-"""Of what a job returns, or saves: some databases keep no more in a text."""
 _LONGEST_ERROR = 1_000
 _LONGEST_MESSAGE = 10_000
 _UNREADABLE = "(unreadable)"
@@ -109,7 +106,7 @@ class Performer:
         now = self._clock()
         text = message[:_LONGEST_MESSAGE].decode(errors="replace").replace("\0", "�")
         task = Task(
-            id=secrets.token_hex(16),
+            id=new_id(),
             name=_UNREADABLE,
             arguments=to_json(text).decode(),
             created_at=now,
@@ -278,8 +275,8 @@ class Performer:
 
 
 def _bounded(text: str) -> str:
-    if len(text.encode()) > _MAXIMUM_BYTES:
-        raise ValueError(f"what a job returns or saves may have {_MAXIMUM_BYTES:,} bytes as JSON")
+    if len(text.encode()) > MAXIMUM_BYTES:
+        raise ValueError(f"what a job returns or saves may have {MAXIMUM_BYTES:,} bytes as JSON")
     return text
 
 

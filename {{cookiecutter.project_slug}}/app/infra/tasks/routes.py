@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
 from app.infra.http.drain import Drain
-from app.infra.tasks.ledger import State, Task
+from app.infra.tasks.ledger import ID, State, Task
 from app.infra.tasks.tasks import Tasks
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -49,7 +49,7 @@ async def _tasks(request: Request) -> Tasks:
 
 
 TasksDependency = Annotated[Tasks, Depends(_tasks)]
-TaskId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+TaskId = Annotated[str, Path(pattern=f"^{ID.pattern}$")]
 
 
 async def _task(tasks: TasksDependency, task_id: TaskId) -> Task:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from taskiq.acks import AckController, AcknowledgeType
 from taskiq.receiver import Receiver
 
 from app.infra.tasks.broker import BrokerSettings, described, out_of_reach, patiently
+from app.infra.tasks.ledger import ID
 from app.infra.tasks.transport import Worker
 
 logger = structlog.get_logger()
@@ -22,7 +22,6 @@ logging.getLogger("taskiq").setLevel(logging.WARNING)
 _TASK = "perform"
 _ROOM = 1_000
 _PAUSE_SECONDS = 1.0
-_ID = re.compile("[0-9a-f]{32}")
 
 
 class Taskiq:
@@ -151,7 +150,7 @@ class _Receiver(Receiver):
             return f"This message cannot be read: {described(error)}"
         if self.broker.find_task(message.task_name) is None:
             return f"This message is for {message.task_name!r}, which is unknown."
-        if len(message.args) != 1 or not _ID.fullmatch(str(message.args[0])):
+        if len(message.args) != 1 or not ID.fullmatch(str(message.args[0])):
             return "This message names no task."
         return None
 

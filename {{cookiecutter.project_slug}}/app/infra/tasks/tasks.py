@@ -1,7 +1,6 @@
 """What the rest of the service calls: submit work, see what becomes of it, cancel it."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from app.errors import NotFound
 from app.infra import logs
 from app.infra.lifecycle import ended
 from app.infra.tasks.jobs import Function, Job, Jobs
-from app.infra.tasks.ledger import Backlog, Ledger, Task
+from app.infra.tasks.ledger import MAXIMUM_BYTES, Backlog, Ledger, Task, new_id
 from app.infra.tasks.relay import Relay
 from app.infra.tasks.settings import TaskSettings
 from app.infra.tasks.transport import Transport
@@ -20,7 +19,6 @@ from app.infra.tasks.transport import Transport
 logger = structlog.get_logger()
 
 _NOW = timedelta()
-_MAXIMUM_BYTES = 60_000
 _LONGEST_KEY = 200
 
 
@@ -82,9 +80,9 @@ class Tasks:
         """
         job = self.jobs.of(function)
         packed = job.pack(arguments)
-        if len(packed.encode()) > _MAXIMUM_BYTES:
+        if len(packed.encode()) > MAXIMUM_BYTES:
             raise ValueError(
-                f"{job.name} was given more than {_MAXIMUM_BYTES:,} bytes; keep them in a table"
+                f"{job.name} was given more than {MAXIMUM_BYTES:,} bytes; keep them in a table"
                 " and submit their id"
             )
         if key is not None and len(key) > _LONGEST_KEY:
@@ -133,7 +131,7 @@ class Tasks:
         now = self._clock()
         due_at = now + delay
         task = Task(
-            id=secrets.token_hex(16),
+            id=new_id(),
             name=job.name,
             arguments=arguments,
             created_at=now,
