@@ -45,7 +45,7 @@ def no_cache(answers: Answers) -> bool:
     return answers["cache_backend"] == "none"
 
 
-def no_redis(answers: Answers) -> bool:
+def no_redis_cache(answers: Answers) -> bool:
     return answers["cache_backend"] not in {"redis", "tiered"}
 
 
@@ -53,12 +53,48 @@ def no_tiered(answers: Answers) -> bool:
     return answers["cache_backend"] != "tiered"
 
 
+def no_tasks(answers: Answers) -> bool:
+    return answers["task_queue"] == "none"
+
+
+def no_worker(answers: Answers) -> bool:
+    return answers["task_queue"] in {"in-process", "none"}
+
+
+def no_taskiq(answers: Answers) -> bool:
+    return not answers["task_queue"].startswith("taskiq-")
+
+
+def no_celery(answers: Answers) -> bool:
+    return not answers["task_queue"].startswith("celery-")
+
+
+def no_redis_queue(answers: Answers) -> bool:
+    return not answers["task_queue"].endswith("-redis")
+
+
+def no_rabbitmq(answers: Answers) -> bool:
+    return not answers["task_queue"].endswith("-rabbitmq")
+
+
+def no_redis(answers: Answers) -> bool:
+    return no_redis_cache(answers) and no_redis_queue(answers)
+
+
+def no_task_table(answers: Answers) -> bool:
+    return no_tasks(answers) or no_database(answers)
+
+
+def no_cached_tasks(answers: Answers) -> bool:
+    return no_tasks(answers) or no_cache(answers)
+
+
 def no_rooms(answers: Answers) -> bool:
-    return no_database(answers) and no_cache(answers)
+    return no_database(answers) and no_cache(answers) and no_tasks(answers)
 
 
 def no_servers(answers: Answers) -> bool:
-    return no_server(answers) and no_redis(answers)
+    return no_server(answers) and no_redis_cache(answers) and no_worker(answers)
 
 
 def no_units(answers: Answers) -> bool:
@@ -74,14 +110,26 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog": no_example,
     "app/catalog/cached.py": no_cache,
     "app/catalog/commands.py": no_database,
+    "app/catalog/csv_chunks.py": no_tasks,
+    "app/catalog/import_routes.py": no_tasks,
+    "app/catalog/jobs.py": no_tasks,
     "app/catalog/migrations": no_database,
+    "app/catalog/migrations/0002_price_lists_and_ratings.py": no_task_table,
     "app/catalog/models.py": no_database,
+    "app/catalog/price_lists.py": no_tasks,
+    "app/catalog/price_lists_cached.py": no_cached_tasks,
+    "app/catalog/price_lists_memory.py": no_tasks,
+    "app/catalog/price_lists_repository.py": no_task_table,
+    "app/catalog/rating_routes.py": no_tasks,
+    "app/catalog/ratings.py": no_tasks,
+    "app/catalog/ratings_memory.py": no_tasks,
+    "app/catalog/ratings_repository.py": no_task_table,
     "app/catalog/recent_routes.py": no_cache,
     "app/catalog/repository.py": no_database,
     "app/infra/cache": no_cache,
-    "app/infra/cache/commands.py": no_redis,
-    "app/infra/cache/redis.py": no_redis,
-    "app/infra/cache/scripts.py": no_redis,
+    "app/infra/cache/commands.py": no_redis_cache,
+    "app/infra/cache/redis.py": no_redis_cache,
+    "app/infra/cache/scripts.py": no_redis_cache,
     "app/infra/cache/tiered.py": no_tiered,
     "app/infra/database": no_database,
     "app/infra/database/asyncpg.py": no_asyncpg,
@@ -96,27 +144,51 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
-    "app/infra/redis.py": no_redis,
-    "app/infra/resilience": no_redis,
+    "app/infra/redis.py": no_redis_cache,
+    "app/infra/redis_url.py": no_redis,
+    "app/infra/resilience": no_redis_cache,
     "app/infra/sessions": no_cache,
-    "app/infra/sessions/redis.py": no_redis,
+    "app/infra/sessions/redis.py": no_redis_cache,
+    "app/infra/tasks": no_tasks,
+    "app/infra/tasks/broker.py": no_worker,
+    "app/infra/tasks/celery.py": no_celery,
+    "app/infra/tasks/celery_pool.py": no_celery,
+    "app/infra/tasks/celery_rabbitmq.py": lambda answers: no_celery(answers) or no_rabbitmq(answers),
+    "app/infra/tasks/celery_redis.py": lambda answers: no_celery(answers) or no_redis_queue(answers),
+    "app/infra/tasks/commands.py": no_task_table,
+    "app/infra/tasks/database.py": no_task_table,
+    "app/infra/tasks/migrations": no_task_table,
+    "app/infra/tasks/rabbitmq_url.py": no_rabbitmq,
+    "app/infra/tasks/taskiq.py": no_taskiq,
+    "app/infra/tasks/taskiq_rabbitmq.py": lambda answers: no_taskiq(answers) or no_rabbitmq(answers),
+    "app/infra/tasks/taskiq_redis.py": lambda answers: no_taskiq(answers) or no_redis_queue(answers),
+    "app/infra/tasks/worker_command.py": no_worker,
     "app/infra/units.py": no_units,
+    "app/worker.py": no_worker,
+    "app/worker_pool.py": no_celery,
     "compose.yaml": no_servers,
-    "tests/cache_process.py": no_redis,
+    "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
     "tests/catalog": no_example,
+    "tests/catalog/price_lists.py": no_tasks,
     "tests/catalog/test_batching.py": no_database,
     "tests/catalog/test_cached.py": no_cache,
+    "tests/catalog/test_csv_chunks.py": no_tasks,
+    "tests/catalog/test_import.py": no_tasks,
+    "tests/catalog/test_import_cached.py": no_cached_tasks,
+    "tests/catalog/test_import_job.py": no_tasks,
+    "tests/catalog/test_ratings.py": no_tasks,
+    "tests/catalog/test_ratings_statements.py": no_task_table,
     "tests/catalog/test_recent.py": no_cache,
     "tests/catalog/test_seed.py": no_database,
     "tests/catalog/test_statements.py": no_database,
     "tests/databases.py": no_database,
     "tests/infra/cache": no_cache,
-    "tests/infra/cache/test_commands.py": no_redis,
-    "tests/infra/cache/test_faults.py": no_redis,
-    "tests/infra/cache/test_processes.py": no_redis,
-    "tests/infra/cache/test_redis.py": no_redis,
-    "tests/infra/cache/test_shared.py": no_redis,
+    "tests/infra/cache/test_commands.py": no_redis_cache,
+    "tests/infra/cache/test_faults.py": no_redis_cache,
+    "tests/infra/cache/test_processes.py": no_redis_cache,
+    "tests/infra/cache/test_redis.py": no_redis_cache,
+    "tests/infra/cache/test_shared.py": no_redis_cache,
     "tests/infra/cache/test_tiered.py": no_tiered,
     "tests/infra/database": no_database,
     "tests/infra/database/test_faults.py": no_server,
@@ -131,19 +203,38 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
-    "tests/infra/resilience": no_redis,
+    "tests/infra/resilience": no_redis_cache,
     "tests/infra/sessions": no_cache,
-    "tests/infra/sessions/test_redis.py": no_redis,
+    "tests/infra/sessions/test_redis.py": no_redis_cache,
+    "tests/infra/tasks": no_tasks,
+    "tests/infra/tasks/test_celery.py": no_celery,
+    "tests/infra/tasks/test_celery_rabbitmq.py": lambda answers: (
+        no_celery(answers) or no_rabbitmq(answers)
+    ),
+    "tests/infra/tasks/test_celery_redis.py": lambda answers: (
+        no_celery(answers) or no_redis_queue(answers)
+    ),
+    "tests/infra/tasks/test_commands.py": no_task_table,
+    "tests/infra/tasks/test_outbox.py": no_task_table,
+    "tests/infra/tasks/test_taskiq.py": no_taskiq,
+    "tests/infra/tasks/test_workers.py": no_worker,
     "tests/infra/test_lifecycle.py": no_rooms,
     "tests/infra/test_units.py": no_units,
     "tests/loads.py": no_database,
     "tests/mysql.py": no_mysql,
+    "tests/pool_jobs.py": no_celery,
+    "tests/proxies.py": no_celery,
     "tests/postgresql.py": no_postgresql,
+    "tests/rabbitmq_servers.py": no_rabbitmq,
     "tests/redis_servers.py": no_redis,
     "tests/replicated.py": no_server,
     "tests/servers.py": no_server,
     "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,
+    "tests/task_jobs.py": no_tasks,
+    "tests/task_pool.py": no_celery,
+    "tests/task_rooms.py": no_tasks,
+    "tests/task_worker.py": no_worker,
 }
 
 # Left behind by tools that somebody ran inside the template, and no part of it.

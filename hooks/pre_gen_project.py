@@ -24,16 +24,18 @@ DEVICES = {"con", "prn", "aux", "nul", *PORTS}
 # package is silently missing. So it is with the dependencies of dependencies; a test compares this
 # list with the lock files.
 DEPENDENCIES = {
-    "aiosqlite", "alembic", "annotated-doc", "annotated-types", "anyio", "ast-serialize",
-    "async-timeout", "asyncmy", "asyncpg", "blockbuster", "click", "colorama", "coverage", "deptry",
-    "execnet", "fastapi", "forbiddenfruit", "greenlet", "grimp", "h11", "hiredis", "httpcore2",
-    "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter", "iniconfig",
-    "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec", "mypy", "mypy-extensions",
-    "opentelemetry-api", "packaging", "pathspec", "pluggy", "psycopg", "psycopg-binary", "pydantic",
-    "pydantic-core", "pydantic-settings", "pygments", "pytest", "pytest-cov", "pytest-xdist",
-    "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "sortedcontainers",
-    "sqlalchemy", "starlette", "structlog", "tomli", "truststore", "typing-extensions",
-    "typing-inspection", "tzdata", "uvicorn", "uvloop", "watchfiles",
+    "aio-pika", "aiormq", "aiosqlite", "alembic", "amqp", "annotated-doc", "annotated-types",
+    "anyio", "ast-serialize", "async-timeout", "asyncmy", "asyncpg", "billiard", "blockbuster",
+    "celery", "click", "click-didyoumean", "click-plugins", "click-repl", "colorama", "coverage",
+    "deptry", "execnet", "fastapi", "forbiddenfruit", "greenlet", "grimp", "h11", "hiredis",
+    "httpcore2", "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter",
+    "iniconfig", "kombu", "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec",
+    "mypy", "mypy-extensions", "opentelemetry-api", "packaging", "pathspec", "pluggy",
+    "prompt-toolkit", "psycopg", "psycopg-binary", "pydantic", "pydantic-core", "pydantic-settings",
+    "pygments", "pytest", "pytest-cov", "pytest-xdist", "python-dateutil", "python-dotenv", "redis",
+    "requirements-parser", "rich", "ruff", "six", "sortedcontainers", "sqlalchemy", "starlette",
+    "structlog", "tomli", "truststore", "typing-extensions", "typing-inspection", "tzdata",
+    "tzlocal", "uvicorn", "uvloop", "vine", "watchfiles", "wcwidth",
 }  # fmt: skip
 
 # Cookiecutter evaluates the first in answers given on the command line, and the template's own
@@ -81,6 +83,13 @@ def refusals(answers: dict[str, str]) -> Iterator[str]:
         yield (
             f"project_slug {slug!a} would hide the package of that name, which the service needs:"
             f" choose another one, like {slug}-service."
+        )
+
+    queue = answers["task_queue"]
+    if answers["database_driver"] == "none" and queue not in {"in-process", "none"}:
+        yield (
+            f"task_queue {queue} needs a database, for a worker cannot see the memory of the"
+            " service: choose a database_driver, or task_queue in-process."
         )
 
 

@@ -30,10 +30,29 @@ CORNERS: dict[str, Answers] = {
     "defaults": {},
     "no-database": {"database_driver": "none"},
     "no-example": {"example": "none"},
-    "bare": {"database_driver": "none", "cache_backend": "none", "example": "none"},
-    "asyncpg+tiered": {"database_driver": "asyncpg", "cache_backend": "tiered"},
-    "psycopg+redis": {"database_driver": "psycopg", "cache_backend": "redis"},
-    "asyncmy+no-cache": {"database_driver": "asyncmy", "cache_backend": "none"},
+    "bare": {
+        "database_driver": "none",
+        "cache_backend": "none",
+        "task_queue": "none",
+        "example": "none",
+    },
+    "asyncpg+tiered": {
+        "database_driver": "asyncpg",
+        "cache_backend": "tiered",
+        "task_queue": "taskiq-redis",
+    },
+    "psycopg+redis": {
+        "database_driver": "psycopg",
+        "cache_backend": "redis",
+        "task_queue": "celery-rabbitmq",
+    },
+    "asyncmy+no-cache": {
+        "database_driver": "asyncmy",
+        "cache_backend": "none",
+        "task_queue": "taskiq-rabbitmq",
+    },
+    "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
+    "no-tasks": {"task_queue": "none"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -44,6 +63,10 @@ SERVERS = {
     ("database_driver", "asyncmy"): ("TEST_MYSQL_URL", "TEST_DATABASE_URL"),
     ("cache_backend", "redis"): ("TEST_REDIS_URL", "TEST_REDIS_URL"),
     ("cache_backend", "tiered"): ("TEST_REDIS_URL", "TEST_REDIS_URL"),
+    ("task_queue", "taskiq-redis"): ("TEST_REDIS_URL", "TEST_REDIS_URL"),
+    ("task_queue", "taskiq-rabbitmq"): ("TEST_RABBITMQ_URL", "TEST_RABBITMQ_URL"),
+    ("task_queue", "celery-redis"): ("TEST_REDIS_URL", "TEST_REDIS_URL"),
+    ("task_queue", "celery-rabbitmq"): ("TEST_RABBITMQ_URL", "TEST_RABBITMQ_URL"),
 }
 
 # Every so many rows of the pairwise set join the corners in every run.
@@ -52,15 +75,21 @@ SLICE = 5
 
 @dataclass(frozen=True)
 class Trace:
-    """Words (regular expressions, any case) that only the chosen `values` of `prompt` may leave."""
+    """Words (regular expressions, any case) that only one of `answers` may leave."""
 
-    prompt: str
-    values: frozenset[str]
+    answers: frozenset[tuple[str, str]]
     words: tuple[str, ...]
+
+    def allowed(self, answers: Answers) -> bool:
+        """Whether the words may stand in a project with `answers`."""
+        return not self.answers.isdisjoint(answers.items())
 
 
 def trace(prompt: str, values: set[str], *words: str) -> Trace:
-    return Trace(prompt, frozenset(values), words)
+    return Trace(frozenset((prompt, value) for value in values), words)
+
+
+_QUEUES = set(CHOICES["task_queue"]) - {"none"}
 
 
 TRACES = [
@@ -81,7 +110,18 @@ TRACES = [
         "alembic",
         "migrat",
     ),
-    trace("cache_backend", {"redis", "tiered"}, "redis(?!trib)", "breaker"),
+    trace("cache_backend", {"redis", "tiered"}, "breaker"),
+    Trace(
+        frozenset(
+            {
+                ("cache_backend", "redis"),
+                ("cache_backend", "tiered"),
+                ("task_queue", "taskiq-redis"),
+                ("task_queue", "celery-redis"),
+            }
+        ),
+        ("redis(?!trib)",),
+    ),
     trace("cache_backend", {"tiered"}, "tiered"),
     trace(
         "cache_backend",
@@ -95,6 +135,11 @@ TRACES = [
         "warmed",
         "single.flight",
     ),
+    trace("task_queue", {"taskiq-redis", "taskiq-rabbitmq"}, "taskiq"),
+    trace("task_queue", {"celery-redis", "celery-rabbitmq"}, "celery"),
+    trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
+    trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
+    trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
     trace(
         "example",
         {"catalog"},
@@ -130,12 +175,21 @@ def combinations() -> list[Answers]:
     """Every combination of the main prompts, and every two values of two prompts at least once."""
     values = product(*(CHOICES[prompt] for prompt in MAIN))
     rows = [complete(dict(zip(MAIN, row, strict=True))) for row in values]
-    return rows + [row for row in pairwise() if row not in rows]
+    rows += [row for row in pairwise() if row not in rows]
+    return rows + [row for row in map(complete, CORNERS.values()) if row not in rows]
 
 
 def pairwise() -> list[Answers]:
     """Rows in which every two values of two prompts meet at least once; the same ones each time."""
-    return [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()))]
+    rows = AllPairs(list(CHOICES.values()), filter_func=_is_offered)
+    return [dict(zip(CHOICES, row, strict=True)) for row in rows]
+
+
+def _is_offered(row: list[str]) -> bool:
+    """Whether the answers so far go together; the hook refuses those that do not."""
+    answers = dict(zip(CHOICES, row, strict=False))
+    has_queue = answers.get("task_queue", "none") not in {"in-process", "none"}
+    return not (has_queue and answers["database_driver"] == "none")
 
 
 def environments(extent: str) -> Iterator[tuple[str, Answers]]:

@@ -146,6 +146,24 @@ def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
                 rest.join()
 
 
+@contextmanager
+def working(project: Installed, **settings: str) -> Iterator[None]:
+    """`python -m app worker`; the process ends with the context."""
+    process = subprocess.Popen(
+        [project.python, "-m", "app", "worker", "--health-port", "0"],
+        cwd=project.path,
+        env=clean_environment() | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
 def listening_at(log: Iterable[str]) -> str:
     """The address in a service's log; without one, the log ends when the service does."""
     said = []

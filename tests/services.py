@@ -16,6 +16,7 @@ from project import Installed, run
 
 PATIENCE_SECONDS = 30
 REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
+RABBITMQ_URL = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 
 Database = Callable[[Installed, Answers], dict[str, str]]
 
@@ -44,9 +45,13 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
     def make(project: Installed, answers: Answers) -> dict[str, str]:
         driver = answers["database_driver"]
         keys = {}
+        queue = answers["task_queue"]
+        if queue not in {"in-process", "none"}:
+            url = REDIS_URL if queue.endswith("-redis") else RABBITMQ_URL
+            keys = {"APP_TASKS__PREFIX": f"test-{uuid.uuid4().hex}", "APP_TASKS__URL": url}
         if answers["cache_backend"] in {"redis", "tiered"}:
             prefix = f"test-{uuid.uuid4().hex}"
-            keys = {"APP_CACHE__PREFIX": prefix, "APP_SESSIONS__PREFIX": prefix}
+            keys |= {"APP_CACHE__PREFIX": prefix, "APP_SESSIONS__PREFIX": prefix}
             keys |= {"APP_CACHE__URL": REDIS_URL, "APP_SESSIONS__URL": REDIS_URL}
         if driver not in SUPPORT:
             return keys

@@ -13,6 +13,10 @@ IMAGES = {
     ("database_driver", "asyncmy"): {"mariadb"},
     ("cache_backend", "redis"): {"redis"},
     ("cache_backend", "tiered"): {"redis"},
+    ("task_queue", "taskiq-redis"): {"redis"},
+    ("task_queue", "taskiq-rabbitmq"): {"rabbitmq"},
+    ("task_queue", "celery-redis"): {"redis"},
+    ("task_queue", "celery-rabbitmq"): {"rabbitmq"},
 }
 
 

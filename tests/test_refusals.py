@@ -51,7 +51,14 @@ BAD_TEXTS = {
 
 
 def refusals(**answers: str) -> list[str]:
-    return list(PRE_GEN.refusals(GOOD | answers))
+    return list(PRE_GEN.refusals(complete({}) | GOOD | answers))
+
+
+class TestCombinations:
+    def test_worker_without_a_database(self) -> None:
+        """One sentence, which says what to choose instead."""
+        [sentence] = refusals(**complete({"database_driver": "none", "task_queue": "celery-redis"}))
+        assert "choose a database_driver, or task_queue in-process." in sentence
 
 
 class TestSlug:

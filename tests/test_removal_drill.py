@@ -54,8 +54,8 @@ WIRING = [
         '    state["checks"] = {"database": database.check}\n',
     ),
     (
-        '    """Where each slice keeps its revisions, by the slice\'s name."""\n    return {',
-        '"orders": Path(__file__).parent / "orders" / "migrations", ',
+        '    """Where each slice keeps its revisions, by the slice\'s name."""\n    return {\n',
+        '        "orders": Path(__file__).parent / "orders" / "migrations",\n',
         "",
     ),
 ]

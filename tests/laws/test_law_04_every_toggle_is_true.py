@@ -10,7 +10,7 @@ import pytest
 from choices import CHOICES, Answers, corner
 from conftest import Install
 from httpx2 import Client
-from project import Installed, serving
+from project import Installed, serving, working
 from services import PATIENCE_SECONDS, Database, Redis
 
 pytestmark = pytest.mark.environment
@@ -20,6 +20,14 @@ FILES_ONLY = {"license"}
 PROVEN = {
     "database_driver": {"aiosqlite", "asyncpg", "psycopg", "asyncmy", "none"},
     "cache_backend": {"memory", "redis", "tiered", "none"},
+    "task_queue": {
+        "in-process",
+        "taskiq-redis",
+        "taskiq-rabbitmq",
+        "celery-redis",
+        "celery-rabbitmq",
+        "none",
+    },
     "example": {"catalog", "none"},
 }
 
@@ -131,6 +139,58 @@ class TestCacheBackend:
             cache_status(client)
             redis.pause()
             assert (cache_status(client) == "hit") == tiered
+
+
+PRICES = "sku,name,price,currency\nP-1,Lamp,19.99,EUR\n"
+
+
+def import_prices(client: Client) -> str:
+    """The path of the task that a posted price list became."""
+    answer = client.post(
+        "/v1/products/import", content=PRICES, headers={"Content-Type": "text/csv"}
+    )
+    assert answer.status_code == 202, answer.text
+    location: str = answer.headers["Location"]
+    return location
+
+
+class TestTaskQueue:
+    @corner("defaults", "no-database")
+    def test_service_performs_tasks(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Without a worker, in the service itself."""
+        project = installed(answers)
+        with serving(project, **database(project, answers)) as client:
+            task = import_prices(client)
+            eventually(lambda: client.get(task).json()["state"] == "succeeded")
+            assert client.get(task).json()["result"]["imported"] == 1
+
+    @corner("asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache", "celery-redis")
+    def test_worker_performs_tasks(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """They wait for one, and it is another process."""
+        project = installed(answers)
+        settings = database(project, answers)
+        with serving(project, **settings) as client:
+            task = import_prices(client)
+            assert client.get(task).json()["state"] == "queued"
+            with working(project, **settings):
+                eventually(lambda: client.get(task).json()["state"] == "succeeded")
+                assert client.get(task).json()["result"]["imported"] == 1
+
+    @corner("no-tasks", "no-example", "bare")
+    def test_status_is_told(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Of tasks that do not exist, unless there can be none; without the example too."""
+        project = installed(answers)
+        with serving(project, **database(project, answers)) as client:
+            answer = client.get(f"/v1/tasks/{'0' * 32}")
+        assert answer.status_code == 404
+        told = "There is no task" in answer.json()["detail"]
+        assert told == (answers["task_queue"] != "none")
 
 
 class TestExample:

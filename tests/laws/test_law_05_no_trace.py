@@ -12,7 +12,7 @@ from project import dependency_complaints, files, python_files
 
 def traces(project: Path, answers: Answers) -> Iterator[str]:
     """Where words stand, in names and lines, that only another answer may leave."""
-    words = [word for t in TRACES if answers[t.prompt] not in t.values for word in t.words]
+    words = [word for t in TRACES if not t.allowed(answers) for word in t.words]
     words += [] if servers(answers) else SERVER_WORDS
     if not words:
         return

@@ -107,6 +107,13 @@ class TestServe:
         assert not list(faults(ended, "APP_DATABASE__URL")), ended.stderr
         assert ":***@" in ended.stderr
 
+    @corner("celery-redis")
+    def test_queue_that_is_missing(self, installed: Install, answers: Answers) -> None:
+        """Waited for, and then told."""
+        missing = {"APP_TASKS__URL": "redis://127.0.0.1:1/0"}
+        ended = start(installed(answers), {**missing, "APP_TASKS__START_TIMEOUT_SECONDS": "0.1"})
+        assert not list(faults(ended, "APP_TASKS__URL")), ended.stderr
+
     @corner("asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
     def test_database_that_everybody_knows(self, installed: Install, answers: Answers) -> None:
         """The default URL, with its password, is for development only."""

@@ -9,6 +9,8 @@ import logging
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+# {% elif cookiecutter.task_queue != "none" %}
+from collections.abc import AsyncIterator, Callable, Sequence
 # {% else %}
 from collections.abc import AsyncIterator, Callable
 # {% endif %}
@@ -30,14 +32,41 @@ from app.catalog import cached as catalog_cached
 # {% if cookiecutter.database_driver != "none" %}
 from app.catalog import commands as catalog_commands
 # {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
+from app.catalog import import_routes, rating_routes, recent_routes
+# {% else %}
+from app.catalog import import_routes, rating_routes
+# {% endif %}
+from app.catalog import jobs as catalog_jobs
+# {% elif cookiecutter.cache_backend != "none" %}
 from app.catalog import recent_routes
 # {% endif %}
 from app.catalog import routes as catalog_routes
+# {% if cookiecutter.database_driver == "none" %}
+from app.catalog.memory import MemoryStore
+# {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.catalog.price_lists import PriceListStore
+from app.catalog.price_lists_cached import CachedPriceLists
+# {% else %}
+from app.catalog.price_lists import PriceLists, PriceListStore
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
+from app.catalog.price_lists_repository import DatabasePriceLists
+# {% else %}
+from app.catalog.price_lists_memory import MemoryPriceLists
+# {% endif %}
+from app.catalog.ratings import Ratings, RatingStore
+# {% if cookiecutter.database_driver != "none" %}
+from app.catalog.ratings_repository import DatabaseRatings
+# {% else %}
+from app.catalog.ratings_memory import MemoryRatings
+# {% endif %}
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.catalog.repository import DatabaseStore
-# {% else %}
-from app.catalog.memory import MemoryStore
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.catalog.service import Store
@@ -92,7 +121,7 @@ from app.infra.database.replicas import with_replicas
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Cursors
 # {% endif %}
-# {% if cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
+# {% if cookiecutter.__rooms %}
 from app.infra.lifecycle import opened
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
@@ -101,6 +130,39 @@ from app.infra.sessions.memory import MemorySessions
 # {% elif cookiecutter.cache_backend != "none" %}
 from app.infra.sessions import SessionMiddleware, Sessions
 from app.infra.sessions.redis import RedisSessions
+# {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+# {% if cookiecutter.task_queue == "in-process" %}
+from app.infra.tasks import Job, Tasks
+# {% else %}
+from app.infra.tasks import Job, Tasks, worker_command
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.tasks import commands as task_commands
+# {% endif %}
+from app.infra.tasks import routes as task_routes
+# {% if cookiecutter.task_queue == "celery-rabbitmq" %}
+from app.infra.tasks.celery_rabbitmq import CeleryRabbitmq
+# {% elif cookiecutter.task_queue == "celery-redis" %}
+from app.infra.tasks.celery_redis import CeleryRedis
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.tasks.database import DatabaseLedger
+# {% endif %}
+# {% if cookiecutter.task_queue == "in-process" %}
+from app.infra.tasks.in_process import InProcess
+# {% endif %}
+# {% if cookiecutter.database_driver == "none" %}
+from app.infra.tasks.memory import HoldBackMiddleware, MemoryLedger
+# {% endif %}
+# {% if cookiecutter.task_queue == "taskiq-rabbitmq" %}
+from app.infra.tasks.taskiq_rabbitmq import TaskiqRabbitmq
+# {% elif cookiecutter.task_queue == "taskiq-redis" %}
+from app.infra.tasks.taskiq_redis import TaskiqRedis
+# {% endif %}
+# {% if cookiecutter.task_queue == "in-process" %}
+from app.infra.tasks.working import working
+# {% endif %}
 # {% endif %}
 from app.settings import Settings
 # {% if cookiecutter.database_driver != "none" %}
@@ -120,10 +182,18 @@ State = dict[str, Any]
 def include_slices(api: APIRouter) -> None:
     """Add the routes of each slice to `api`."""
     # {% if cookiecutter.example != "none" %}
+    # {% if cookiecutter.task_queue != "none" %}
+    # Before the routes of one product, which would take their paths for ids.
+    api.include_router(import_routes.router)
+    api.include_router(rating_routes.router)
+    # {% endif %}
     api.include_router(catalog_routes.router)
     # {% if cookiecutter.cache_backend != "none" %}
     api.include_router(recent_routes.router)
     # {% endif %}
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    api.include_router(task_routes.router)
     # {% endif %}
 
 
@@ -137,6 +207,9 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     if settings.database.replica_urls:
         app.add_middleware(FreshnessMiddleware, sticky_seconds=settings.database.sticky_seconds)
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" and cookiecutter.database_driver == "none" %}
+    app.add_middleware(HoldBackMiddleware)
     # {% endif %}
 
 
@@ -154,6 +227,18 @@ def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> N
     # {% if cookiecutter.example != "none" %}
     catalog_commands.add_to(group, lambda: _prepared_rooms(load_settings()))
     # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    task_commands.add_to(group, lambda: open_ledger(load_settings()))
+    # {% endif %}
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    worker_command.add_to(
+        group,
+        "app.worker:from_environment",
+        load_settings,
+        choose=lambda settings: (settings.http, settings.tasks),
+        prepare=prepare,
+    )
+    # {% endif %}
     # {% endif %}
 
 
@@ -161,6 +246,8 @@ def single_process_room() -> str | None:
     """The part that would be wrong in a service of several processes, if there is one."""
     # {% if cookiecutter.database_driver == "none" and cookiecutter.example != "none" %}
     return "app/catalog/memory.py"
+    # {% elif cookiecutter.database_driver == "none" and cookiecutter.task_queue != "none" %}
+    return "app/infra/tasks/memory.py"
     # {% elif cookiecutter.cache_backend == "memory" %}
     return "app/infra/cache/memory.py"
     # {% else %}
@@ -170,50 +257,71 @@ def single_process_room() -> str | None:
 
 @asynccontextmanager
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:
-    # {% if cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
+    # {% if cookiecutter.__rooms %}
     """Open everything that serves requests; it is closed at the end, or when a part fails."""
     # {% elif cookiecutter.example != "none" %}
     """Make everything that serves requests."""
     # {% else %}
     """Open everything that serves requests; the first room reads its settings here."""
     # {% endif %}
+    state: State = {}
     # {% if cookiecutter.database_driver != "none" %}
     database = make_database(settings)
-    # {% endif %}
-    # {% if cookiecutter.cache_backend != "none" %}
-    cache = make_cache(settings)
-    sessions = make_sessions(settings)
-    # {% endif %}
-    # {% if cookiecutter.example != "none" %}
-    # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
-    state = wire_catalog(DatabaseStore(database), settings, cache)
-    # {% elif cookiecutter.database_driver != "none" %}
-    state = wire_catalog(DatabaseStore(database), settings)
-    # {% elif cookiecutter.cache_backend != "none" %}
-    state = wire_catalog(MemoryStore(), settings, cache)
-    # {% else %}
-    yield wire_catalog(MemoryStore(), settings)
-    # {% endif %}
-    # {% elif cookiecutter.database_driver != "none" or cookiecutter.cache_backend != "none" %}
-    state: State = {}
-    # {% else %}
-    yield {}
-    # {% endif %}
-    # {% if cookiecutter.cache_backend != "none" %}
-    state |= {"cache": cache, "sessions": sessions}
-    # {% endif %}
-    # {% if cookiecutter.database_driver != "none" %}
     state["checks"] = {"database": database.check}
     # {% endif %}
-    # {% if cookiecutter.database_driver != "none" and cookiecutter.cache_backend != "none" %}
-    async with opened(database, cache, sessions), warmed(hot_reads(state), settings.cache):
+    # {% if cookiecutter.cache_backend != "none" %}
+    state["cache"] = cache = make_cache(settings)
+    state["sessions"] = sessions = make_sessions(settings)
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    # {% if cookiecutter.database_driver != "none" %}
+    state["tasks"] = tasks = make_tasks(settings, database, jobs())
+    # {% else %}
+    state["tasks"] = tasks = make_tasks(settings, jobs())
+    # {% endif %}
+    # {% endif %}
+    # {% if cookiecutter.example != "none" %}
+    # {% if cookiecutter.database_driver != "none" %}
+    store = DatabaseStore(database)
+    # {% else %}
+    store = MemoryStore()
+    # {% endif %}
+    # {% if cookiecutter.cache_backend != "none" %}
+    state |= wire_catalog(store, settings, cache)
+    # {% else %}
+    state |= wire_catalog(store, settings)
+    # {% endif %}
+    # {% if cookiecutter.task_queue != "none" %}
+    # {% if cookiecutter.database_driver != "none" %}
+    lists, ratings = DatabasePriceLists(database), DatabaseRatings(database)
+    # {% else %}
+    lists, ratings = MemoryPriceLists(), MemoryRatings(store)
+    # {% endif %}
+    # {% if cookiecutter.cache_backend != "none" %}
+    state |= wire_catalog_jobs(store, lists, ratings, cache)
+    # {% else %}
+    state |= wire_catalog_jobs(store, lists, ratings)
+    # {% endif %}
+    # {% endif %}
+    # {% endif %}
+    # {% if cookiecutter.__rooms %}
+    # {% if cookiecutter.cache_backend == "none" and cookiecutter.task_queue != "in-process" %}
+    async with opened({{ cookiecutter.__rooms }}):
         yield state
-    # {% elif cookiecutter.cache_backend != "none" %}
-    async with opened(cache, sessions), warmed(hot_reads(state), settings.cache):
+    # {% else %}
+    async with (
+        opened({{ cookiecutter.__rooms }}),
+        # {% if cookiecutter.cache_backend != "none" %}
+        warmed(hot_reads(state), settings.cache),
+        # {% endif %}
+        # {% if cookiecutter.task_queue == "in-process" %}
+        working(tasks, state),
+        # {% endif %}
+    ):
         yield state
-    # {% elif cookiecutter.database_driver != "none" %}
-    async with opened(database):
-        yield state
+    # {% endif %}
+    # {% else %}
+    yield state
     # {% endif %}
 # {% if cookiecutter.example != "none" %}
 
@@ -228,6 +336,21 @@ def wire_catalog(store: Store, settings: Settings) -> State:
     """The catalogue on a store, real or a double."""
     cursors = Cursors(settings.secret_key.get_secret_value())
     return {"catalog": Catalog(store, cursors)}
+# {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+
+
+# {% if cookiecutter.cache_backend != "none" %}
+def wire_catalog_jobs(
+    store: Store, lists: PriceListStore, ratings: RatingStore, cache: Cache
+) -> State:
+    """What the catalogue's jobs work with, on stores, real or doubles."""
+    return {"price_lists": CachedPriceLists(lists, store, cache), "ratings": Ratings(ratings)}
+# {% else %}
+def wire_catalog_jobs(store: Store, lists: PriceListStore, ratings: RatingStore) -> State:
+    """What the catalogue's jobs work with, on stores, real or doubles."""
+    return {"price_lists": PriceLists(lists, store), "ratings": Ratings(ratings)}
+# {% endif %}
 # {% endif %}
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
@@ -277,6 +400,48 @@ def make_sessions(settings: Settings) -> Sessions:
     return Sessions(RedisSessions(settings.sessions), settings.sessions)
     # {% endif %}
 # {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+
+
+def jobs() -> Sequence[Job]:
+    """What can be submitted, and what runs by itself."""
+    # {% if cookiecutter.example != "none" %}
+    return [*catalog_jobs.JOBS]
+    # {% else %}
+    return []
+    # {% endif %}
+
+
+# {% if cookiecutter.database_driver != "none" %}
+def make_tasks(settings: Settings, database: Database, jobs: Sequence[Job]) -> Tasks:
+    """Background work, not yet open."""
+    # {% if cookiecutter.task_queue == "taskiq-redis" %}
+    transport = TaskiqRedis(settings.tasks)
+    # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
+    transport = TaskiqRabbitmq(settings.tasks)
+    # {% elif cookiecutter.task_queue == "celery-redis" %}
+    transport = CeleryRedis(settings.tasks, jobs, program="app.worker_pool")
+    # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
+    transport = CeleryRabbitmq(settings.tasks, jobs, program="app.worker_pool")
+    # {% else %}
+    transport = InProcess(settings.tasks)
+    # {% endif %}
+    return Tasks(DatabaseLedger(database), transport, jobs, settings.tasks)
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[DatabaseLedger]:
+    """The book of all tasks, with no queue."""
+    database = make_database(settings)
+    async with opened(database):
+        yield DatabaseLedger(database)
+# {% else %}
+def make_tasks(settings: Settings, jobs: Sequence[Job]) -> Tasks:
+    """Background work, not yet open."""
+    ledger = MemoryLedger(limit=settings.tasks.queue_limit)
+    return Tasks(ledger, InProcess(settings.tasks), jobs, settings.tasks)
+# {% endif %}
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 
 
@@ -302,8 +467,15 @@ def make_database(settings: Settings) -> Database:
 
 def migrations() -> dict[str, Path]:
     """Where each slice keeps its revisions, by the slice's name."""
-    # {% if cookiecutter.example != "none" %}
-    return {"catalog": Path(__file__).parent / "catalog" / "migrations"}
+    # {% if cookiecutter.example != "none" or cookiecutter.task_queue != "none" %}
+    return {
+        # {% if cookiecutter.example != "none" %}
+        "catalog": Path(__file__).parent / "catalog" / "migrations",
+        # {% endif %}
+        # {% if cookiecutter.task_queue != "none" %}
+        "tasks": Path(__file__).parent / "infra" / "tasks" / "migrations",
+        # {% endif %}
+    }
     # {% else %}
     return {}
     # {% endif %}

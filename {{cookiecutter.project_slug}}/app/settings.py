@@ -42,6 +42,17 @@ from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
 from app.infra.sessions.redis import RedisSessionSettings
 # {% endif %}
+# {% if cookiecutter.task_queue == "celery-rabbitmq" %}
+from app.infra.tasks.celery_rabbitmq import CeleryRabbitmqSettings
+# {% elif cookiecutter.task_queue == "celery-redis" %}
+from app.infra.tasks.celery_redis import CeleryRedisSettings
+# {% elif cookiecutter.task_queue == "in-process" %}
+from app.infra.tasks.in_process import InProcessSettings
+# {% elif cookiecutter.task_queue == "taskiq-redis" %}
+from app.infra.tasks.taskiq_redis import TaskiqRedisSettings
+# {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
+from app.infra.tasks.taskiq_rabbitmq import TaskiqRabbitmqSettings
+# {% endif %}
 
 PREFIX = "APP_"
 _MASKED = "**********"
@@ -54,6 +65,11 @@ _DATABASE_URL = f"{{ cookiecutter.__database_url }}"
 # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
 _CACHE_URL = "redis://127.0.0.1:6379/0"
 _SESSIONS_URL = "redis://127.0.0.1:6380/0"
+# {% endif %}
+# {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
+_TASKS_URL = "redis://127.0.0.1:6381/0"
+# {% elif cookiecutter.task_queue in ["taskiq-rabbitmq", "celery-rabbitmq"] %}
+_TASKS_URL = "amqp://guest:guest@127.0.0.1:5672/"
 # {% endif %}
 # Up to the last @: some passwords hold one, and some URLs name several hosts. Also where the scheme
 # was forgotten, and among the parameters.
@@ -108,6 +124,17 @@ class Settings(BaseSettings):
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     sessions: RedisSessionSettings = RedisSessionSettings(url=_SESSIONS_URL, prefix=_SLUG)
     # {% endif %}
+    # {% if cookiecutter.task_queue == "in-process" %}
+    tasks: InProcessSettings = InProcessSettings()
+    # {% elif cookiecutter.task_queue == "taskiq-redis" %}
+    tasks: TaskiqRedisSettings = TaskiqRedisSettings(url=_TASKS_URL, prefix=_SLUG)
+    # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
+    tasks: TaskiqRabbitmqSettings = TaskiqRabbitmqSettings(url=_TASKS_URL, prefix=_SLUG)
+    # {% elif cookiecutter.task_queue == "celery-redis" %}
+    tasks: CeleryRedisSettings = CeleryRedisSettings(url=_TASKS_URL, prefix=_SLUG)
+    # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
+    tasks: CeleryRabbitmqSettings = CeleryRabbitmqSettings(url=_TASKS_URL, prefix=_SLUG)
+    # {% endif %}
 
     @property
     def production(self) -> bool:
@@ -143,6 +170,10 @@ class Settings(BaseSettings):
             unsafe.append("APP_CACHE__URL must be set in production, to the cache's own")
         if self.sessions.url == _SESSIONS_URL:
             unsafe.append("APP_SESSIONS__URL must be set in production, to the sessions' own")
+        # {% endif %}
+        # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+        if self.tasks.url == _TASKS_URL:
+            unsafe.append("APP_TASKS__URL must be set in production, to the queue's own")
         # {% endif %}
         if "*" in self.http.allowed_hosts:
             unsafe.append(

@@ -7,7 +7,7 @@ import os
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 import shutil
 # {% endif %}
-# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 import uuid
 # {% endif %}
 # {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
@@ -23,6 +23,9 @@ import hypothesis
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
+# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
+from pydantic import BaseModel
+# {% endif %}
 
 # {% if cookiecutter.database_driver != "none" %}
 from app import bootstrap
@@ -37,11 +40,19 @@ from tests.mysql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% elif cookiecutter.database_driver in ["asyncpg", "psycopg"] %}
 from tests.postgresql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% endif %}
+# {% if cookiecutter.task_queue in ["taskiq-rabbitmq", "celery-rabbitmq"] %}
+from tests.rabbitmq_servers import TEST_RABBITMQ_URL as TEST_BROKER_URL
+# {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
 from tests.redis_servers import TEST_REDIS_URL
+# {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
+from tests.redis_servers import TEST_REDIS_URL as TEST_BROKER_URL
+# {% endif %}
 from tests.redis_servers import private_redis as private_redis
 from tests.redis_servers import redis_url as redis_url
 from tests.redis_servers import where as where
+# {% elif cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
+from tests.redis_servers import TEST_REDIS_URL as TEST_BROKER_URL
 # {% endif %}
 # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
 from tests.servers import ServerMissing
@@ -52,7 +63,7 @@ from tests.serving import running
 # A busy machine takes its time, which is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
-# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] or cookiecutter.cache_backend not in ["memory", "none"] %}
+# {% if cookiecutter.database_driver not in ["aiosqlite", "none"] or cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,22 +87,29 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
-# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 
 
 def with_own_keys(settings: Settings) -> Settings:
-    """`settings` with keys of the test's own in the Redis that is there."""
+    """`settings` with names of the test's own in the servers that are there."""
     # Time-outs that no busy machine runs into; tests that are about them set their own.
+    prefix = f"test-{uuid.uuid4().hex}"
+    rooms: dict[str, BaseModel] = {}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     own = {
         "url": TEST_REDIS_URL,
-        "prefix": f"test-{uuid.uuid4().hex}",
+        "prefix": prefix,
         "connect_timeout_seconds": 20,
         "timeout_seconds": 20,
     }
-    rooms = {"cache": settings.cache, "sessions": settings.sessions}
-    return settings.model_copy(
-        update={name: room.model_copy(update=own) for name, room in rooms.items()}
-    )
+    rooms["cache"] = settings.cache.model_copy(update=own)
+    rooms["sessions"] = settings.sessions.model_copy(update=own)
+    # {% endif %}
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    queue = {"url": TEST_BROKER_URL, "prefix": prefix, "timeout_seconds": 20}
+    rooms["tasks"] = settings.tasks.model_copy(update=queue)
+    # {% endif %}
+    return settings.model_copy(update=rooms)
 # {% endif %}
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 
@@ -113,7 +131,19 @@ def new_database(tmp_path: Path) -> str:
 @pytest.fixture
 def settings(migrated_file: Path, tmp_path: Path) -> Settings:
     """Settings with a database of the test's own, up to date and empty."""
-    path = tmp_path / "test.db"
+    return _with_copy(migrated_file, tmp_path)
+
+
+# {% if cookiecutter.task_queue != "none" %}
+@pytest.fixture(scope="module")
+def shared_settings(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings with a database that the tests of a module share."""
+    return _with_copy(migrated_file, tmp_path_factory.mktemp("shared"))
+
+
+# {% endif %}
+def _with_copy(migrated_file: Path, folder: Path) -> Settings:
+    path = folder / "test.db"
     shutil.copy(migrated_file, path)
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     patient = {
@@ -121,7 +151,7 @@ def settings(migrated_file: Path, tmp_path: Path) -> Settings:
         "busy_timeout_seconds": 60,
         "unit_timeout_seconds": 120,
     }
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     own = with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
     return with_own_keys(own)
     # {% else %}
@@ -180,9 +210,22 @@ def migrated_database(server: Server) -> Iterator[str]:
 def settings(server: Server, migrated_database: str) -> Settings:
     """Settings with a database that is up to date and empty."""
     server.empty(migrated_database)
+    return _with_database(migrated_database)
+
+
+# {% if cookiecutter.task_queue != "none" %}
+@pytest.fixture(scope="module")
+def shared_settings(server: Server, migrated_database: str) -> Settings:
+    """Settings with a database that the tests of a module share."""
+    server.empty(migrated_database)
+    return _with_database(migrated_database)
+
+
+# {% endif %}
+def _with_database(migrated_database: str) -> Settings:
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     patient = {"acquire_timeout_seconds": 60, "unit_timeout_seconds": 120}
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     own = with_database(Settings(), url=migrated_database, **patient)
     return with_own_keys(own)
     # {% else %}
@@ -199,11 +242,23 @@ def settings() -> Settings:
     # {% else %}
     return Settings()
     # {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+
+
+@pytest.fixture(scope="module")
+def shared_settings() -> Settings:
+    """Settings that the tests of a module share."""
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    return with_own_keys(Settings())
+    # {% else %}
+    return Settings()
+    # {% endif %}
+# {% endif %}
 # {% endif %}
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] %}
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.task_queue in ["in-process", "none"] %}
 def elsewhere() -> None:
     """What production must not leave as it is in development: nothing that is elsewhere."""
 # {% else %}
@@ -216,6 +271,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     monkeypatch.setenv("APP_CACHE__URL", "redis://cache:6379/0")
     monkeypatch.setenv("APP_SESSIONS__URL", "redis://sessions:6379/0")
+    # {% endif %}
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    queue_url: str = Settings.model_fields["tasks"].default.url
+    monkeypatch.setenv("APP_TASKS__URL", queue_url.replace("127.0.0.1", "tasks"))
     # {% endif %}
 # {% endif %}
 
@@ -232,12 +291,18 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the service needs to start in a process of its own: a database."""
     monkeypatch.setenv("APP_DATABASE__URL", new_database)
     # {% endif %}
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     prefix = f"test-{uuid.uuid4().hex}"
+    # {% endif %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     for room in ("CACHE", "SESSIONS"):
         # Not as it is in development, which production would refuse.
         monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL.replace("127.0.0.1", "localhost"))
         monkeypatch.setenv(f"APP_{room}__PREFIX", prefix)
+    # {% endif %}
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    monkeypatch.setenv("APP_TASKS__URL", TEST_BROKER_URL)
+    monkeypatch.setenv("APP_TASKS__PREFIX", prefix)
 # {% endif %}
 
 

@@ -1,6 +1,6 @@
 """The application, served inside the test's own process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,22 +25,32 @@ def probed(probe: APIRouter, settings: Settings, **http: Any) -> FastAPI:
 async def started(app: FastAPI) -> AsyncIterator[ASGIApp]:
     """`app` between its start and its end, with the state that a server would pass along."""
     async with app.router.lifespan_context(app) as state:
+        yield with_state(app, state or {})
 
-        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, "state": dict(state or {})}, receive, send)
 
-        yield with_state
+def with_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
+    """`app`, called with `state`."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    return call
 
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[AsyncClient]:
-    """A client of `app`.
+    """A client of `app`."""
+    async with started(app) as serving, calling(serving) as client:
+        yield client
+
+
+@asynccontextmanager
+async def calling(serving: ASGIApp) -> AsyncIterator[AsyncClient]:
+    """A client of an application that was started.
 
     A handler that blocks the event loop fails: a call under `app` that may wait raises there.
     """
-    async with (
-        started(app) as serving,
-        AsyncClient(transport=ASGITransport(app=serving), base_url="http://service") as client,
-    ):
+    transport = ASGITransport(app=serving)
+    async with AsyncClient(transport=transport, base_url="http://service") as client:
         with blockbuster_ctx("app"):
             yield client

@@ -2,26 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from app.infra.redis_url import RedisUrl
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-def _of_redis(url: str) -> str:
-    try:
-        parse_url(url)
-    except ValueError:
-        raise ValueError("it is no URL of Redis; write it like redis://127.0.0.1:6379/0") from None
-    return url
-
-
-RedisUrl = Annotated[str, AfterValidator(_of_redis)]
 
 
 class RedisConnection(BaseModel, use_attribute_docstrings=True):

@@ -9,8 +9,18 @@ from fastapi import FastAPI
 
 from app import bootstrap
 from app.catalog.memory import MemoryStore
-# {% if cookiecutter.cache_backend != "none" %}
+# {% if cookiecutter.task_queue != "none" %}
+from app.catalog.price_lists_memory import MemoryPriceLists
+from app.catalog.ratings_memory import MemoryRatings
+# {% endif %}
+# {% if cookiecutter.cache_backend != "none" or cookiecutter.task_queue != "none" %}
 from app.infra.lifecycle import opened
+# {% endif %}
+# {% if cookiecutter.task_queue != "none" %}
+from app.infra.tasks import Tasks
+from app.infra.tasks.in_process import InProcess, InProcessSettings
+from app.infra.tasks.memory import MemoryLedger
+from app.infra.tasks.working import working
 # {% endif %}
 from app.main import create_app
 from app.settings import Settings
@@ -28,11 +38,33 @@ from tests.postgresql import explain as explain_statement
 
 @asynccontextmanager
 async def _memory_rooms(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    store = MemoryStore()
+    # {% if cookiecutter.task_queue != "none" %}
+    bounds = InProcessSettings()
+    ledger = MemoryLedger(limit=bounds.queue_limit)
+    tasks = Tasks(ledger, InProcess(bounds), bootstrap.jobs(), bounds)
+    lists, ratings = MemoryPriceLists(), MemoryRatings(store)
+    # {% endif %}
     # {% if cookiecutter.cache_backend != "none" %}
-    async with opened(cache := bootstrap.make_cache(settings)):
-        yield {**bootstrap.wire_catalog(MemoryStore(), settings, cache), "cache": cache}
+    cache = bootstrap.make_cache(settings)
+    state = {**bootstrap.wire_catalog(store, settings, cache), "cache": cache}
+    # {% if cookiecutter.task_queue != "none" %}
+    state |= {**bootstrap.wire_catalog_jobs(store, lists, ratings, cache), "tasks": tasks}
+    async with opened(cache, tasks), working(tasks, state):
+        yield state
     # {% else %}
-    yield bootstrap.wire_catalog(MemoryStore(), settings)
+    async with opened(cache):
+        yield state
+    # {% endif %}
+    # {% else %}
+    state = bootstrap.wire_catalog(store, settings)
+    # {% if cookiecutter.task_queue != "none" %}
+    state |= {**bootstrap.wire_catalog_jobs(store, lists, ratings), "tasks": tasks}
+    async with opened(tasks), working(tasks, state):
+        yield state
+    # {% else %}
+    yield state
+    # {% endif %}
     # {% endif %}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -36,19 +37,25 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
         yield database
 
 
+# What the service does meanwhile, by itself, is not counted.
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
 @contextmanager
 def counted() -> Iterator[list[str]]:
     """The statements that are executed inside, without the framing of transactions."""
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if statement.split()[0] not in {"BEGIN", "SET"}:
+        if _inside.get() and statement.split()[0] not in {"BEGIN", "SET"}:
             statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
+    token = _inside.set(True)
     try:
         yield statements
     finally:
+        _inside.reset(token)
         event.remove(Engine, "before_cursor_execute", note)
 
 

@@ -17,7 +17,8 @@ from app.infra.cache.backend import CacheUnavailable, Lease, Usage
 from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.settings import CacheSettings
 from app.infra.lifecycle import ended
-from app.infra.redis import RedisConnection, RedisUrl, connect
+from app.infra.redis import RedisConnection, connect
+from app.infra.redis_url import RedisUrl
 from app.infra.resilience.breaker import Breaker, BreakerOpen
 
 logger = structlog.get_logger()

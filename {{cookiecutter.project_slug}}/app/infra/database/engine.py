@@ -1,8 +1,18 @@
 """The engine, and the two ways to use it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Never, TypeVar
 
 import structlog
@@ -123,9 +133,20 @@ class Database:
             TimedOut: the database gave a statement up.
         """
         async with self._unit() as unit, self.dialect.turn(), self._sessions() as session:
-            yield session
+            with _around(_Around(self, session)):
+                yield session
             unit.commits = True
             await session.commit()
+
+    @asynccontextmanager
+    async def joined(self) -> AsyncIterator[AsyncSession]:
+        """The session of the unit of work around the caller, to be part of it; else a unit."""
+        around = _current.get()
+        if around is not None and around.database is self and not around.over:
+            yield around.session
+            return
+        async with self.writing() as session:
+            yield session
 
     def merged(
         self,
@@ -241,6 +262,27 @@ class Database:
             # All connections have them, and a new connection has none.
             if self.dialect.is_stale_plan(context.original_exception):
                 context.is_disconnect = True
+
+
+@dataclass(slots=True)
+class _Around:
+    database: Database
+    session: AsyncSession
+    over: bool = False
+    """Tasks that were started in a unit of work may outlive it."""
+
+
+_current: ContextVar[_Around | None] = ContextVar("unit_of_work", default=None)
+
+
+@contextmanager
+def _around(unit: _Around) -> Iterator[None]:
+    token = _current.set(unit)
+    try:
+        yield
+    finally:
+        unit.over = True
+        _current.reset(token)
 
 
 class _Unit:

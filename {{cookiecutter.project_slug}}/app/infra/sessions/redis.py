@@ -12,7 +12,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import Unavailable
 from app.infra import timing
-from app.infra.redis import RedisConnection, RedisUrl, connect
+from app.infra.redis import RedisConnection, connect
+from app.infra.redis_url import RedisUrl
 from app.infra.resilience.breaker import Breaker, BreakerOpen
 from app.infra.sessions.settings import SessionSettings
 

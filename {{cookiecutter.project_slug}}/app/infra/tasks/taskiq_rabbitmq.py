@@ -1,0 +1,41 @@
+"""Taskiq over a quorum queue of RabbitMQ."""
+
+from aio_pika import ExchangeType
+from aio_pika.exceptions import AMQPError
+from taskiq import AsyncBroker, TaskiqError
+from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
+
+from app.infra.tasks.broker import BrokerSettings
+from app.infra.tasks.rabbitmq_url import RabbitmqUrl
+from app.infra.tasks.taskiq import Taskiq
+
+_HEARTBEAT_SECONDS = 10
+
+
+class TaskiqRabbitmqSettings(BrokerSettings):
+    url: RabbitmqUrl
+    """Where the queue is: amqp://, or amqps:// for TLS."""
+
+
+class TaskiqRabbitmq(Taskiq):
+    errors = (AMQPError, TaskiqError, TimeoutError, OSError, RuntimeError)
+
+    def make_broker(self) -> AsyncBroker:
+        settings = self._settings
+        name = f"{settings.prefix}.tasks"
+        return AioPikaBroker(
+            settings.url,
+            # As many as can be performed at once: none waits here while another worker is free.
+            qos=settings.concurrency,
+            exchange=Exchange(name=name, type=ExchangeType.DIRECT),
+            task_queues=[Queue(name=name)],
+            dead_letter_queue=Queue(name=f"{name}.dead"),
+            timeout=settings.timeout_seconds,
+            heartbeat=_HEARTBEAT_SECONDS,
+        )
+
+    async def ping(self, broker: AsyncBroker) -> None:
+        assert isinstance(broker, AioPikaBroker)  # noqa: S101  # see make_broker
+        connection = broker.write_conn
+        if connection is None or not connection.connected.is_set():
+            raise ConnectionError("RabbitMQ is not connected")

@@ -1,0 +1,68 @@
+"""Working: taking tasks from the queue, and looking after those that nobody takes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from app.errors import Unavailable
+from app.infra.lifecycle import ended
+from app.infra.tasks.ledger import Superseded
+from app.infra.tasks.performer import Performer
+from app.infra.tasks.tasks import Tasks
+
+logger = structlog.get_logger()
+
+_BATCH = 100
+
+
+@asynccontextmanager
+async def working(tasks: Tasks, rooms: Mapping[str, Any]) -> AsyncIterator[Performer]:
+    """Perform tasks while the block runs; at its end, running ones have time to finish."""
+    settings = tasks.settings
+    performer = Performer(tasks.ledger, tasks.jobs, settings, rooms)
+    stopping = asyncio.Event()
+    consumer = asyncio.create_task(
+        tasks.transport.consume(performer, settings.concurrency, stopping)
+    )
+    sweeper = asyncio.create_task(sweep_forever(tasks, performer))
+    try:
+        yield performer
+    finally:
+        stopping.set()
+        await asyncio.wait({consumer}, timeout=settings.stop_timeout_seconds)
+        performer.interrupt()
+        # What was interrupted is put back, which takes no time unless the ledger is away.
+        await asyncio.wait({consumer}, timeout=settings.stop_timeout_seconds)
+        await ended(consumer, sweeper)
+        if left := tasks.transport.waiting():
+            logger.warning("tasks were not begun", task_ids=left)
+            await tasks.ledger.release(left, datetime.now(UTC))
+
+
+async def sweep_forever(tasks: Tasks, performer: Performer) -> None:
+    """Sweep every now and then, whatever goes wrong meanwhile."""
+    while True:
+        try:
+            await sweep(tasks, performer)
+        except Unavailable as error:
+            logger.warning("tasks were not looked after", cause=str(error))
+        except Exception:
+            logger.exception("tasks were not looked after")
+        await asyncio.sleep(tasks.settings.sweep_seconds)
+
+
+async def sweep(tasks: Tasks, performer: Performer) -> None:
+    """Submit what is scheduled, send what is due, take back what is lost, forget what is over."""
+    now = datetime.now(UTC)
+    for task in await tasks.ledger.lapsed(now, _BATCH):
+        try:
+            await performer.give_up(task)
+        except Superseded:
+            continue  # another process was faster
+    await tasks.ledger.forget(now, _BATCH)
+    await tasks.submit_due()
+    await tasks.relay.send_due()
