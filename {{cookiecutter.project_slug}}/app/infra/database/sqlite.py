@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +52,7 @@ class Sqlite(Dialect):
         self._turns = Turns(settings.acquire_timeout_seconds)
 
     def engine_options(self) -> dict[str, Any]:
-        return {}
+        return {"connect_args": {"factory": _Connection}}
 
     def set_up(self, engine: Engine) -> None:
         """Write-ahead logging, foreign keys, and transactions that begin when they are told to.
@@ -102,7 +102,8 @@ class Sqlite(Dialect):
         if path := _path(engine.url):
             # Connections would go on with what was the file.
             await asyncio.to_thread(path.stat)
-        async with engine.connect() as connection:
+        # Waits for no writer, however long that takes.
+        async with engine.execution_options(**self.reading_options).connect() as connection:
             await connection.exec_driver_sql(_ANY_TABLE)
 
     def lock_migrations(self, connection: Connection) -> Callable[[], None]:
@@ -113,6 +114,19 @@ class Sqlite(Dialect):
         statement = insert(table)
         values = updates(table, statement.excluded, changes)
         return statement.on_conflict_do_update(index_elements=[key], set_=values)
+
+
+class _Connection(sqlite3.Connection):
+    """Gives the write lock back when it is closed.
+
+    SQLite itself keeps it for as long as somebody holds a cursor of the connection, as tracebacks
+    of cancelled requests do (https://www.sqlite.org/c3ref/close.html).
+    """
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):  # closed already, or past repair
+            self.rollback()
+        super().close()
 
 
 class Turns:

@@ -134,3 +134,22 @@ class TestConnections:
         with pytest.raises(IntegrityError):
             async with database.writing() as session:
                 await session.execute(text("INSERT INTO tag VALUES (4711)"))
+
+    async def test_one_that_is_closed_gives_its_lock_back(self, database: Database) -> None:
+        """Also while somebody holds a cursor of it, as tracebacks of cancelled requests do."""
+        await write(database, "first")
+        await write(database, "second")
+        async with database.engine.connect() as connection:
+            await connection.exec_driver_sql("UPDATE note SET word = word")
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            held = await driver.execute("SELECT word FROM note")
+            await connection.invalidate()
+        await write(database, "third")
+        assert await words(database) == ["first", "second", "third"]
+        assert held is not None
+
+    async def test_health_waits_for_no_writer(self, database: Database) -> None:
+        """It only reads."""
+        async with database.writing() as session:
+            await session.execute(text("INSERT INTO note (word) VALUES ('slow')"))
+            await database.check()
