@@ -77,6 +77,22 @@ def no_rabbitmq(answers: Answers) -> bool:
     return not answers["task_queue"].endswith("-rabbitmq")
 
 
+def no_taskiq_redis(answers: Answers) -> bool:
+    return answers["task_queue"] != "taskiq-redis"
+
+
+def no_taskiq_rabbitmq(answers: Answers) -> bool:
+    return answers["task_queue"] != "taskiq-rabbitmq"
+
+
+def no_celery_redis(answers: Answers) -> bool:
+    return answers["task_queue"] != "celery-redis"
+
+
+def no_celery_rabbitmq(answers: Answers) -> bool:
+    return answers["task_queue"] != "celery-rabbitmq"
+
+
 def no_redis(answers: Answers) -> bool:
     return no_redis_cache(answers) and no_redis_queue(answers)
 
@@ -153,15 +169,15 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/tasks/broker.py": no_worker,
     "app/infra/tasks/celery.py": no_celery,
     "app/infra/tasks/celery_pool.py": no_celery,
-    "app/infra/tasks/celery_rabbitmq.py": lambda answers: no_celery(answers) or no_rabbitmq(answers),
-    "app/infra/tasks/celery_redis.py": lambda answers: no_celery(answers) or no_redis_queue(answers),
+    "app/infra/tasks/celery_rabbitmq.py": no_celery_rabbitmq,
+    "app/infra/tasks/celery_redis.py": no_celery_redis,
     "app/infra/tasks/commands.py": no_task_table,
     "app/infra/tasks/database.py": no_task_table,
     "app/infra/tasks/migrations": no_task_table,
     "app/infra/tasks/rabbitmq_url.py": no_rabbitmq,
     "app/infra/tasks/taskiq.py": no_taskiq,
-    "app/infra/tasks/taskiq_rabbitmq.py": lambda answers: no_taskiq(answers) or no_rabbitmq(answers),
-    "app/infra/tasks/taskiq_redis.py": lambda answers: no_taskiq(answers) or no_redis_queue(answers),
+    "app/infra/tasks/taskiq_rabbitmq.py": no_taskiq_rabbitmq,
+    "app/infra/tasks/taskiq_redis.py": no_taskiq_redis,
     "app/infra/tasks/worker_command.py": no_worker,
     "app/infra/units.py": no_units,
     "app/worker.py": no_worker,
@@ -208,12 +224,8 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/sessions/test_redis.py": no_redis_cache,
     "tests/infra/tasks": no_tasks,
     "tests/infra/tasks/test_celery.py": no_celery,
-    "tests/infra/tasks/test_celery_rabbitmq.py": lambda answers: (
-        no_celery(answers) or no_rabbitmq(answers)
-    ),
-    "tests/infra/tasks/test_celery_redis.py": lambda answers: (
-        no_celery(answers) or no_redis_queue(answers)
-    ),
+    "tests/infra/tasks/test_celery_rabbitmq.py": no_celery_rabbitmq,
+    "tests/infra/tasks/test_celery_redis.py": no_celery_redis,
     "tests/infra/tasks/test_commands.py": no_task_table,
     "tests/infra/tasks/test_outbox.py": no_task_table,
     "tests/infra/tasks/test_taskiq.py": no_taskiq,

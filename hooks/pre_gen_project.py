@@ -61,7 +61,18 @@ def refusals(answers: dict[str, str]) -> Iterator[str]:
                     " put a space between the two characters."
                 )
 
-    slug = answers["project_slug"]
+    yield from slug_refusals(answers["project_slug"])
+
+    queue = answers["task_queue"]
+    if answers["database_driver"] == "none" and queue not in {"in-process", "none"}:
+        yield (
+            f"task_queue {queue} needs a database, for a worker cannot see the memory of the"
+            " service: choose a database_driver, or task_queue in-process."
+        )
+
+
+def slug_refusals(slug: str) -> Iterator[str]:
+    """What is wrong with the name of the folder and the package."""
     # PEP 503: runs of hyphens do not distinguish two packages.
     package = re.sub("-+", "-", slug)
     if not re.fullmatch("[a-z0-9]([a-z0-9-]*[a-z0-9])?", slug):
@@ -83,13 +94,6 @@ def refusals(answers: dict[str, str]) -> Iterator[str]:
         yield (
             f"project_slug {slug!a} would hide the package of that name, which the service needs:"
             f" choose another one, like {slug}-service."
-        )
-
-    queue = answers["task_queue"]
-    if answers["database_driver"] == "none" and queue not in {"in-process", "none"}:
-        yield (
-            f"task_queue {queue} needs a database, for a worker cannot see the memory of the"
-            " service: choose a database_driver, or task_queue in-process."
         )
 
 

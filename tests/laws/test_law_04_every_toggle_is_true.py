@@ -181,9 +181,7 @@ class TestTaskQueue:
                 assert client.get(task).json()["result"]["imported"] == 1
 
     @corner("no-tasks", "no-example", "bare")
-    def test_status_is_told(
-        self, installed: Install, database: Database, answers: Answers
-    ) -> None:
+    def test_status_is_told(self, installed: Install, database: Database, answers: Answers) -> None:
         """Of tasks that do not exist, unless there can be none; without the example too."""
         project = installed(answers)
         with serving(project, **database(project, answers)) as client:
