@@ -238,6 +238,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/proxies.py": no_celery,
     "tests/postgresql.py": no_postgresql,
     "tests/rabbitmq_servers.py": no_rabbitmq,
+    "tests/redis_broker.py": no_redis_queue,
     "tests/redis_servers.py": no_redis,
     "tests/replicated.py": no_server,
     "tests/servers.py": no_server,
@@ -246,6 +247,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/task_jobs.py": no_tasks,
     "tests/task_pool.py": no_celery,
     "tests/task_rooms.py": no_tasks,
+    "tests/task_table.py": no_task_table,
     "tests/task_worker.py": no_worker,
 }
 

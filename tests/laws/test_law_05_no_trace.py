@@ -42,8 +42,15 @@ def unused_modules(project: Path) -> set[str]:
     # Whoever imports a module imports the packages that it is in.
     imported |= {parent.rpartition(".")[0] for parent in imported}
     inner = {name for name in modules if name.startswith("app.")} - imported
-    # Found by their path: by Python's -m, and by Alembic.
-    return {name for name in inner if not re.search(r"__main__|\.alembic\.|\.migrations\.", name)}
+    # Found by their path: by Alembic, and by Python's -m.
+    found = re.compile(r"__main__|\.alembic\.|\.migrations\.")
+    return {name for name in inner if not found.search(name) and not _is_program(modules[name])}
+
+
+def _is_program(tree: ast.Module) -> bool:
+    """Whether it does something when it is run, and not imported."""
+    tests = (ast.unparse(node.test) for node in tree.body if isinstance(node, ast.If))
+    return "__name__ == '__main__'" in tests
 
 
 class TestBaked:

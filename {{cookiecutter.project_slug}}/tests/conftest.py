@@ -41,18 +41,18 @@ from tests.mysql import SLEEP, PrivateServer, Server, find, missing_binaries
 from tests.postgresql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% endif %}
 # {% if cookiecutter.task_queue in ["taskiq-rabbitmq", "celery-rabbitmq"] %}
-from tests.rabbitmq_servers import TEST_RABBITMQ_URL as TEST_BROKER_URL
+from tests.rabbitmq_servers import TEST_BROKER_URL
+from tests.rabbitmq_servers import private_broker as private_broker
+# {% endif %}
+# {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
+from tests.redis_broker import TEST_BROKER_URL
+from tests.redis_broker import private_broker as private_broker
 # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
 from tests.redis_servers import TEST_REDIS_URL
-# {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
-from tests.redis_servers import TEST_REDIS_URL as TEST_BROKER_URL
-# {% endif %}
 from tests.redis_servers import private_redis as private_redis
 from tests.redis_servers import redis_url as redis_url
 from tests.redis_servers import where as where
-# {% elif cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
-from tests.redis_servers import TEST_REDIS_URL as TEST_BROKER_URL
 # {% endif %}
 # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
 from tests.servers import ServerMissing

@@ -7,9 +7,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-TEST_RABBITMQ_URL = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+import pytest
+
+from tests.services import skip_or_fail
+
+TEST_BROKER_URL = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 PATIENCE_SECONDS = 180
 
 
@@ -109,3 +114,16 @@ class PrivateServer:
                 return client.recv(4) == b"AMQP"
         except OSError:
             return False
+
+
+@pytest.fixture
+def private_broker(pytestconfig: pytest.Config) -> Iterator[PrivateServer]:
+    """A server of the test's own, which loses nothing when it is restarted."""
+    if (reason := missing_binaries()) is not None:
+        skip_or_fail(pytestconfig, reason)
+    server = PrivateServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

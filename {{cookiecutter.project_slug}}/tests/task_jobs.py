@@ -57,17 +57,6 @@ async def tick(_run: Run) -> None:
     """Run by itself."""
 
 
-async def effect(run: Run, number: int) -> None:
-    """Do what must be done once, and take a moment for it."""
-    if run.checkpoint is None:
-        await asyncio.sleep(0.02)
-        async with run.rooms["database"].writing() as session:
-            connection = await session.connection()
-            statement = f"INSERT INTO row_of_test (value) VALUES ({number:d})"  # noqa: S608
-            await connection.exec_driver_sql(statement)
-            await run.save(True)
-
-
 async def look(run: Run) -> Mapping[str, Any]:
     """What a job is told."""
     return {"attempt": run.attempt, "task_id": run.task_id, "rooms": sorted(run.rooms)}
@@ -85,7 +74,6 @@ JOBS = [
     Job(recover, retry_on=(Unavailable,), attempts=3, backoff_seconds=0.05),
     Job(wait, time_limit_seconds=600),
     Job(climb, retry_on=(Unavailable,), backoff_seconds=0.05),
-    Job(effect, attempts=20, backoff_seconds=0.05),
     Job(look),
     Job(swell),
 ]

@@ -31,7 +31,15 @@ def with_tasks(settings: Settings, **changes: Any) -> Settings:
     return settings.model_copy(update={"tasks": checked})
 
 
-WORKERS = find_spec("app.worker") is not None
+def of_tasks(settings: Settings) -> Any:
+    """Settings of background work, whatever its queue is."""
+    return settings.tasks
+
+
+TABLE = find_spec("tests.task_table") is not None
+"""Whether tasks are kept in a table."""
+
+WORKERS = find_spec("tests.task_worker") is not None
 """Whether tasks are performed by processes of their own."""
 
 
@@ -40,25 +48,23 @@ async def open_tasks(
     settings: Settings, jobs: Sequence[Job] = JOBS, *, works: bool = False
 ) -> AsyncIterator[dict[str, Any]]:
     """What the jobs find as `rooms`, open; with `works`, this process performs them if it can."""
-    make: Any = bootstrap
     async with AsyncExitStack() as stack:
-        rooms: dict[str, Any] = {}
-        if hasattr(bootstrap, "make_database"):
-            rooms["database"] = database = make.make_database(settings)
-            rooms["checks"] = {"database": database.check}
-            rooms["tasks"] = tasks = make.make_tasks(settings, database, jobs)
-            if hasattr(tasks.transport, "program"):
-                # What it starts opens these rooms too.
-                tasks.transport.program = tasks.transport.program.replace(
-                    "app.worker", "tests.task"
-                )
-            await stack.enter_async_context(opened(database, tasks))
-        else:
-            rooms["tasks"] = tasks = make.make_tasks(settings, jobs)
-            await stack.enter_async_context(opened(tasks))
+        rooms = await stack.enter_async_context(_open_rooms(settings, jobs))
         if works and not WORKERS:
-            await stack.enter_async_context(working(tasks, rooms))
+            await stack.enter_async_context(working(rooms["tasks"], rooms))
         yield rooms
+
+
+@asynccontextmanager
+async def _in_memory(settings: Settings, jobs: Sequence[Job]) -> AsyncIterator[dict[str, Any]]:
+    make: Any = bootstrap
+    tasks: Tasks = make.make_tasks(settings, jobs)
+    async with opened(tasks):
+        yield {"tasks": tasks}
+
+
+# Tasks are in a table where there are any.
+_open_rooms: Any = import_module("tests.task_table").open_rooms if TABLE else _in_memory
 
 
 def performing(settings: Settings, folder: Path) -> AbstractContextManager[Any]:

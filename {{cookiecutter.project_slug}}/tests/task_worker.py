@@ -15,7 +15,7 @@ from app.infra.tasks.worker_command import run
 from app.settings import PREFIX, Settings, load_settings
 from app.worker import create_worker
 from tests.processes import environment
-from tests.task_rooms import open_tasks
+from tests.task_rooms import of_tasks, open_tasks
 
 
 def application() -> FastAPI:
@@ -84,4 +84,4 @@ def worker(folder: Path, settings: Settings) -> Iterator[WorkerProcess]:
 
 if __name__ == "__main__":
     chosen = load_settings()
-    run("tests.task_worker:application", chosen.http, chosen.tasks)
+    run("tests.task_worker:application", chosen.http, of_tasks(chosen))

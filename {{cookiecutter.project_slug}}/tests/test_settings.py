@@ -192,8 +192,8 @@ class TestDescribe:
     @pytest.mark.parametrize(
         ("url", "shown"),
         [
-            ("amqp://user:hunter2@host/0", "amqp://user:***@host/0"),
-            ("amqp://:hunter2@host", "amqp://:***@host"),
+            ("queue://user:hunter2@host/0", "queue://user:***@host/0"),
+            ("queue://:hunter2@host", "queue://:***@host"),
             ("db+driver://u:hunter2@a:1,u:hunter2@b:2/x", "db+driver://u:***@b:2/x"),
             ("db://u@tenant:hunter2@host/x", "db://u@tenant:***@host/x"),
             ("u:hunter2@host/x", "u:***@host/x"),

@@ -13,7 +13,7 @@ from app.errors import BadRequest
 MAX_ROWS = 500
 """Of a chunk."""
 MAX_BYTES = 60_000
-"""Of a chunk, as UTF-8: some databases keep no more in a text."""
+"""Of a chunk, as UTF-8: no store has to keep a longer text."""
 MAX_RECORD_CHARACTERS = 10_000
 """Of a record: four bytes each fit in a chunk."""
 

@@ -168,7 +168,7 @@ class PriceLists:
 
         Raises:
             NotFound: the list is gone.
-            Unavailable: the database is.
+            Unavailable: the lists, or the products, do not answer.
         """
         price_list = await self._lists.find(price_list_id)
         if price_list is None:

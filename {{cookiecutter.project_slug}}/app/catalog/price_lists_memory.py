@@ -1,4 +1,4 @@
-"""Price lists in a dict: a store of its own, and the double of the database in tests."""
+"""Price lists in a dict: a store of its own, and the double of tables in tests."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

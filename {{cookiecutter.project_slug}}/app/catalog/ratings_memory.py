@@ -1,4 +1,4 @@
-"""Ratings in a dict, counted from a store of products; and the double of the database in tests."""
+"""Ratings in a dict, counted from a store of products; and the double of tables in tests."""
 
 import heapq
 import sys

@@ -97,7 +97,7 @@ class TestResuming:
             await perform(late)
         assert await products(client) == {}
 
-    async def test_database_that_is_away(self, rooms: Rooms) -> None:
+    async def test_store_that_is_away(self, rooms: Rooms) -> None:
         """The task is put back, to go on later."""
 
         class Away(MemoryPriceLists):

@@ -98,7 +98,7 @@ class Jobs(Mapping[str, Job]):
 
 
 def name_of(function: Function) -> str:
-    """`catalog.import_prices`, for that function in `app/catalog/jobs.py`."""
+    """`orders.send_invoice`, for that function in `app/orders/jobs.py`."""
     module = function.__module__.removeprefix("app.").removesuffix(".jobs")
     return f"{module}.{function.__name__}"
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Protocol
 
 MAXIMUM_BYTES = 60_000
-"""Of arguments, a result or a checkpoint: some databases keep no more in a text."""
+"""Of arguments, a result or a checkpoint; more belongs where it can be looked up."""
 
 ID = re.compile("[0-9a-f]{32}")
 """What the id of a task looks like."""

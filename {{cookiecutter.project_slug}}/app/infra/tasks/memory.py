@@ -1,4 +1,4 @@
-"""Tasks in a dict: one process, gone when it ends; and the double of the database in tests."""
+"""Tasks in a dict: one process, gone when it ends; and the double of a table in tests."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

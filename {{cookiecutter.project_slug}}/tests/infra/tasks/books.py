@@ -1,4 +1,4 @@
-"""Ledgers to test with: in memory always, and in the database where there is one."""
+"""Ledgers to test with: in memory always, and in a table where there is one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
-from app import bootstrap
-from app.infra.lifecycle import opened
 from app.infra.tasks.ledger import Ledger, Task
 from app.infra.tasks.memory import MemoryLedger
 from app.settings import Settings
+from tests.task_rooms import TABLE
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
-KINDS = ["memory", "database"] if hasattr(bootstrap, "make_database") else ["memory"]
+KINDS = ["memory", "table"] if TABLE else ["memory"]
 LIMIT = 50
 
 
@@ -41,7 +40,5 @@ async def open_ledger(kind: str, settings: Settings) -> AsyncIterator[Ledger]:
     if kind == "memory":
         yield MemoryLedger(limit=LIMIT)
         return
-    make: Any = bootstrap
-    database = make.make_database(settings)
-    async with opened(database):
-        yield import_module("app.infra.tasks.database").DatabaseLedger(database)
+    async with import_module("tests.task_table").open_ledger(settings) as ledger:
+        yield ledger

@@ -21,7 +21,7 @@ from tests import pool_jobs, task_jobs
 from tests.pool_jobs import POOL_JOBS, SEIZING
 from tests.processes import environment
 from tests.proxies import Proxy
-from tests.task_rooms import PATIENCE_SECONDS, begun, open_tasks, over, with_tasks
+from tests.task_rooms import PATIENCE_SECONDS, begun, of_tasks, open_tasks, over, with_tasks
 from tests.task_worker import as_variables, worker
 
 pytestmark = pytest.mark.slow
@@ -257,7 +257,7 @@ class TestStrangers:
 class TestFaults:
     async def test_cut_off(self, pool: Pool, settings: Settings) -> None:
         """Submitting is refused at once; what runs goes on, and then the rest."""
-        async with Proxy(settings.tasks.url) as proxy, pool(url=proxy.url) as tasks:
+        async with Proxy(of_tasks(settings).url) as proxy, pool(url=proxy.url) as tasks:
             running = await tasks.submit(pool_jobs.sit, seconds=2)
             await seated(tasks, running)
             await proxy.cut()
@@ -277,7 +277,7 @@ class TestFaults:
 
     async def test_silent_server(self, settings: Settings) -> None:
         """One that takes connections and says nothing is not waited for."""
-        async with Proxy(settings.tasks.url) as proxy:
+        async with Proxy(of_tasks(settings).url) as proxy:
             proxy.silent = True
             chosen = with_tasks(
                 settings, url=proxy.url, timeout_seconds=0.2, start_timeout_seconds=0.1
@@ -287,7 +287,7 @@ class TestFaults:
                     pass
 
     async def test_no_server(self, settings: Settings) -> None:
-        async with Proxy(settings.tasks.url) as proxy:
+        async with Proxy(of_tasks(settings).url) as proxy:
             await proxy.cut()
             chosen = with_tasks(settings, url=proxy.url, start_timeout_seconds=0.1)
             with pytest.raises(StartupError, match="correct APP_TASKS__URL"):

@@ -6,7 +6,7 @@ import pytest
 
 from app.infra.tasks.celery_rabbitmq import CeleryRabbitmq
 from app.settings import Settings
-from tests.task_rooms import open_tasks, with_tasks
+from tests.task_rooms import of_tasks, open_tasks, with_tasks
 
 
 async def test_quorum_queue(settings: Settings) -> None:
@@ -39,6 +39,6 @@ async def test_deleted_queue(settings: Settings) -> None:
 def test_certificates_are_checked(settings: Settings) -> None:
     """By itself py-amqp would not compare the name in one."""
     chosen = with_tasks(settings, url="amqps://127.0.0.1:1/")
-    transport = CeleryRabbitmq(chosen.tasks, [], "nothing")
+    transport = CeleryRabbitmq(of_tasks(chosen), [], "nothing")
     with transport._connect_lazily() as connection:
         assert connection.ssl == {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}

@@ -1,4 +1,4 @@
-"""Without a database, tasks of a request begin when its response does."""
+"""Without a table, tasks of a request begin when its response does."""
 
 import asyncio
 

@@ -27,10 +27,10 @@ def double() -> Double:
 class TestArguments:
     async def test_unknown_job(self, double: Double) -> None:
         """A message of another release: it is kept, and can run again after the next deploy."""
-        await double.ledger.add(make_task(name="catalog.gone"), lambda: None)
+        await double.ledger.add(make_task(name="orders.gone"), lambda: None)
         assert await perform(double, make_task().id) == State.FAILED
         task = await double.tasks.get(make_task().id)
-        assert task.error == "There is no job 'catalog.gone' in this release."
+        assert task.error == "There is no job 'orders.gone' in this release."
         assert task.reason == "The job failed."
 
     @pytest.mark.parametrize("arguments", ["{}", '{"a": "many"}', '{"a": 1, "c": 2}', "[", '"a"'])

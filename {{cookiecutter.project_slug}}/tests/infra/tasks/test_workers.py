@@ -5,10 +5,9 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from app.errors import StartupError, Unavailable
 from app.infra.database import Database
 from app.infra.tasks import State, Tasks
 from app.settings import Settings
-from tests import task_jobs
+from tests import task_jobs, task_table
 from tests.databases import make_rows, rows
-from tests.services import skip_or_fail
 from tests.task_rooms import PATIENCE_SECONDS, begun, open_tasks, over, until, with_tasks
 from tests.task_worker import WorkerProcess, worker
 
@@ -35,26 +33,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def queue(pytestconfig: pytest.Config) -> Iterator[Any]:
-    """A server for the queue that is the test's own, and loses nothing when it is restarted."""
-    scheme = Settings.model_fields["tasks"].default.url.partition(":")[0]
-    servers = import_module(f"tests.{'redis' if scheme == 'redis' else 'rabbitmq'}_servers")
-    if (reason := servers.missing_binaries()) is not None:
-        skip_or_fail(pytestconfig, reason)
-    options = {"appendonly": "yes"} if scheme == "redis" else {}
-    server = servers.PrivateServer(**options)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture
-async def own(settings: Settings, queue: Any) -> Settings:
+async def own(settings: Settings, private_broker: Any) -> Settings:
     """Settings with a queue and a table of the test's own."""
     await make_rows(settings)
-    return with_tasks(settings, url=queue.url, lease_seconds=2, timeout_seconds=5)
+    return with_tasks(settings, url=private_broker.url, lease_seconds=2, timeout_seconds=5)
 
 
 @pytest.fixture
@@ -79,7 +61,7 @@ async def submit(tasks: Tasks, number: int) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
-                await tasks.submit(task_jobs.effect, number=number)
+                await tasks.submit(task_table.effect, number=number)
             except Unavailable:
                 await asyncio.sleep(0.2)
             else:
@@ -106,7 +88,7 @@ async def has_said(process: WorkerProcess, pattern: str) -> bool:
 
 class TestNothingIsLost:
     async def test_killed_and_restarted(
-        self, own: Settings, rooms: dict[str, Any], queue: Any, tmp_path: Path
+        self, own: Settings, rooms: dict[str, Any], private_broker: Any, tmp_path: Path
     ) -> None:
         """The worker dies three times and the queue is restarted: each effect is there once."""
         tasks: Tasks = rooms["tasks"]
@@ -121,8 +103,8 @@ class TestNothingIsLost:
                 await eventually(partial(reached, kill * TASKS // (KILLS + 2)))
                 process.kill()
                 if kill == 2:
-                    await asyncio.to_thread(queue.stop)
-                    await asyncio.to_thread(queue.start)
+                    await asyncio.to_thread(private_broker.stop)
+                    await asyncio.to_thread(private_broker.start)
                 process.start()
             await submission
             await eventually(partial(reached, TASKS))
@@ -137,7 +119,7 @@ class TestNothingIsLost:
 
 class TestSigterm:
     async def test_jobs_have_their_time(self, own: Settings, tasks: Tasks, tmp_path: Path) -> None:
-        patient = with_tasks(own, url=own.tasks.url, stop_timeout_seconds=60)
+        patient = with_tasks(own, stop_timeout_seconds=60)
         with worker(tmp_path, patient) as process:
             task = await begun(tasks, await tasks.submit(task_jobs.wait, seconds=1))
             await self._terminate(process)
@@ -161,7 +143,7 @@ class TestSigterm:
 
 
 class TestQueueIsAway:
-    async def test_at_submission(self, rooms: dict[str, Any], queue: Any) -> None:
+    async def test_at_submission(self, rooms: dict[str, Any], private_broker: Any) -> None:
         """503 with Retry-After, and nothing of the unit of work is kept; later it goes well."""
         tasks: Tasks = rooms["tasks"]
         database: Database = rooms["database"]
@@ -171,7 +153,7 @@ class TestQueueIsAway:
                 await session.execute(insert(rows).values(value=1))
                 await tasks.submit(task_jobs.add, a=1)
 
-        await asyncio.to_thread(queue.kill)
+        await asyncio.to_thread(private_broker.kill)
         refused = await self._refusal(tasks)
         assert (refused.headers or {})["Retry-After"] == "1"
         before = sum(backlog.queued for backlog in await tasks.backlog())
@@ -179,7 +161,7 @@ class TestQueueIsAway:
             await work()
         assert await effects(database) == Counter()
         assert sum(backlog.queued for backlog in await tasks.backlog()) == before
-        await asyncio.to_thread(queue.start)
+        await asyncio.to_thread(private_broker.start)
 
         async def is_kept() -> bool:
             with suppress(Unavailable):
@@ -197,27 +179,27 @@ class TestQueueIsAway:
                 return refusal
             await asyncio.sleep(0.05)
 
-    async def test_at_start(self, own: Settings, queue: Any) -> None:
+    async def test_at_start(self, own: Settings, private_broker: Any) -> None:
         """A sentence, after the time that it is given."""
-        await asyncio.to_thread(queue.kill)
-        impatient = with_tasks(own, url=queue.url, start_timeout_seconds=0.5)
+        await asyncio.to_thread(private_broker.kill)
+        impatient = with_tasks(own, url=private_broker.url, start_timeout_seconds=0.5)
         with pytest.raises(StartupError, match="start its server or correct APP_TASKS__URL"):
             async with open_tasks(impatient):
                 pytest.fail("it has opened")
 
-    async def test_back_in_time(self, own: Settings, queue: Any, tmp_path: Path) -> None:
+    async def test_back_in_time(self, own: Settings, private_broker: Any, tmp_path: Path) -> None:
         """Whoever starts first waits for the other."""
-        await asyncio.to_thread(queue.kill)
+        await asyncio.to_thread(private_broker.kill)
         with worker(tmp_path, own) as process:
             await eventually(partial(has_said, process, "waiting for it"))
-            await asyncio.to_thread(queue.start)
+            await asyncio.to_thread(private_broker.start)
             async with open_tasks(own) as rooms:
                 task = await rooms["tasks"].submit(task_jobs.add, a=1)
                 assert (await over(rooms["tasks"], task)).state == State.SUCCEEDED
 
 
 class TestHealth:
-    async def test_probes(self, own: Settings, queue: Any, tmp_path: Path) -> None:
+    async def test_probes(self, own: Settings, private_broker: Any, tmp_path: Path) -> None:
         """Alive all the time; ready while the queue is there."""
         with worker(tmp_path, own) as process:
             await eventually(partial(has_said, process, _ADDRESS))
@@ -228,7 +210,7 @@ class TestHealth:
                     200,
                     {"database", "tasks"},
                 )
-                await asyncio.to_thread(queue.kill)
+                await asyncio.to_thread(private_broker.kill)
 
                 async def is_unready() -> bool:
                     return (await client.get("/health/ready")).status_code == 503
