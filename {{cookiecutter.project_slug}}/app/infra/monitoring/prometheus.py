@@ -1,0 +1,147 @@
+"""Figures for Prometheus, right with any number of processes.
+
+Each process writes its figures to files of its own in one directory, which any of them can add up; so
+does the client of Prometheus when `PROMETHEUS_MULTIPROC_DIR` names one. It looks there when it is
+imported, which is why functions below import it.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import psutil
+import structlog
+from pydantic import Field, SecretStr
+
+from app.infra.http import listener
+from app.infra.monitoring.instruments import Counter, Gauge, Histogram, Instrument, Record
+from app.infra.monitoring.recorder import Recorder
+from app.infra.monitoring.settings import MonitoringSettings
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+logger = structlog.get_logger()
+
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_ACROSS = {"sum": "livesum", "max": "livemax", "latest": "livemostrecent"}
+
+
+class PrometheusSettings(MonitoringSettings):
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+    """Port at which the service tells its figures, at `/metrics`; 0 takes a free one."""
+
+    worker_port: Annotated[int, Field(ge=0, le=65_535)] = 9465
+    """The same port of a worker."""
+
+    token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """With it, the service tells its figures at its own port, to who sends it as bearer token."""
+
+
+class Prometheus(Recorder):
+    """Keeps figures where `exposition` finds them."""
+
+    def __init__(self, settings: MonitoringSettings) -> None:
+        # Whoever starts the service says where; without one, this process is alone.
+        if _DIRECTORY not in os.environ:
+            os.environ[_DIRECTORY] = tempfile.mkdtemp(prefix="metrics-")
+        from prometheus_client import CollectorRegistry
+
+        self._settings = settings
+        self._registry = CollectorRegistry()
+
+    def of(self, instrument: Instrument) -> Record | None:
+        family, method = self._family(instrument)
+        children: dict[tuple[str, ...], Any] = {}
+
+        def record(amount: float, labels: tuple[str, ...]) -> None:
+            child = children.get(labels)
+            if child is None:
+                series = family.labels(*labels) if labels else family
+                child = children[labels] = getattr(series, method)
+            child(amount)
+
+        return record
+
+    def _family(self, instrument: Instrument) -> tuple[Any, str]:
+        import prometheus_client
+
+        about: Any = (instrument.name, instrument.description, instrument.labels)
+        if isinstance(instrument, Histogram):
+            buckets = instrument.buckets or self._settings.duration_buckets_seconds
+            histogram = prometheus_client.Histogram(
+                *about, buckets=buckets, registry=self._registry
+            )
+            return histogram, "observe"
+        if isinstance(instrument, Gauge):
+            mode: Any = _ACROSS[instrument.across]
+            gauge = prometheus_client.Gauge(
+                *about, multiprocess_mode=mode, registry=self._registry
+            )
+            return gauge, "set"
+        assert isinstance(instrument, Counter)  # noqa: S101
+        return prometheus_client.Counter(*about, registry=self._registry), "inc"
+
+
+def registry() -> "CollectorRegistry":
+    """The figures of all processes of the service, added up each time that they are asked for."""
+    from prometheus_client import CollectorRegistry, multiprocess
+
+    class Living(multiprocess.MultiProcessCollector):
+        def collect(self) -> Any:
+            _forget_the_dead(Path(self._path))
+            return super().collect()
+
+    everything = CollectorRegistry()
+    Living(everything)
+    return everything
+
+
+@contextmanager
+def exposed(host: str, port: int | None) -> Iterator[None]:
+    """Have a directory for the figures of the processes that are started in the block.
+
+    With a `port`, tell them there too, at `/metrics`.
+
+    Raises:
+        StartupError: nothing can listen there.
+    """
+    if port is not None:
+        listener.require_free(host, port)
+    directory = os.environ.setdefault(_DIRECTORY, "") or tempfile.mkdtemp(prefix="metrics-")
+    os.environ[_DIRECTORY] = directory
+    for path in Path(directory).glob("*.db"):
+        path.unlink()
+    try:
+        with _served(host, port):
+            yield
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _served(host: str, port: int | None) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    from prometheus_client import start_http_server
+
+    server, thread = start_http_server(port, addr=host, registry=registry())
+    logger.info("metrics are told", url=f"http://{host}:{server.server_port}/metrics")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Remove the gauges of processes that had no time to: a killed one has nothing in flight."""
+    for path in directory.glob("gauge_live*_*.db"):
+        if not psutil.pid_exists(int(path.stem.rpartition("_")[2])):
+            path.unlink(missing_ok=True)
