@@ -106,11 +106,21 @@ def no_cached_tasks(answers: Answers) -> bool:
 
 
 def no_rooms(answers: Answers) -> bool:
-    return no_database(answers) and no_cache(answers) and no_tasks(answers)
+    return all(
+        is_missing(answers) for is_missing in (no_database, no_cache, no_tasks, no_monitoring)
+    )
 
 
 def no_servers(answers: Answers) -> bool:
     return no_server(answers) and no_redis_cache(answers) and no_worker(answers)
+
+
+def no_monitoring(answers: Answers) -> bool:
+    return answers["monitoring"] == "none"
+
+
+def no_prometheus(answers: Answers) -> bool:
+    return answers["monitoring"] != "prometheus"
 
 
 def no_units(answers: Answers) -> bool:
@@ -160,6 +170,19 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
+    "app/infra/monitoring/cache_samples.py": lambda answers: (
+        no_monitoring(answers) or no_cache(answers)
+    ),
+    "app/infra/monitoring/database_samples.py": lambda answers: (
+        no_monitoring(answers) or no_database(answers)
+    ),
+    "app/infra/monitoring/metrics_route.py": no_prometheus,
+    "app/infra/monitoring/prometheus.py": no_prometheus,
+    "app/infra/monitoring/sampling.py": no_monitoring,
+    "app/infra/monitoring/settings.py": no_monitoring,
+    "app/infra/monitoring/task_samples.py": lambda answers: (
+        no_monitoring(answers) or no_tasks(answers)
+    ),
     "app/infra/redis.py": no_redis_cache,
     "app/infra/redis_url.py": no_redis,
     "app/infra/resilience": no_redis_cache,

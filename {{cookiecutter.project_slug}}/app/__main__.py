@@ -60,28 +60,27 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
     port = http.port if port is None else port
     listener.require_free(host, port)
     asyncio.run(bootstrap.prepare(settings))
-    server.run(
-        uvicorn.Config(
-            "app.main:from_environment",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            reload=reload,
-            reload_dirs=["app"] if reload else None,
-            lifespan="on",
-            http=BoundedHeadProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(http.trusted_proxies),
-            forwarded_allow_ips=http.trusted_proxies,
-            timeout_graceful_shutdown=http.stop_timeout_seconds,
-            timeout_worker_healthcheck=http.worker_timeout_seconds,
-        ),
-        drain_seconds=settings.drain_seconds,
+    config = uvicorn.Config(
+        "app.main:from_environment",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        reload=reload,
+        reload_dirs=["app"] if reload else None,
+        lifespan="on",
+        http=BoundedHeadProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(http.trusted_proxies),
+        forwarded_allow_ips=http.trusted_proxies,
+        timeout_graceful_shutdown=http.stop_timeout_seconds,
+        timeout_worker_healthcheck=http.worker_timeout_seconds,
     )
+    with bootstrap.beside(settings):
+        server.run(config, drain_seconds=settings.drain_seconds)
 
 
 @cli.command()

@@ -8,13 +8,17 @@ without them it is gone.
 import logging
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 # {% elif cookiecutter.task_queue != "none" %}
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 # {% else %}
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 # {% endif %}
-from contextlib import asynccontextmanager
+# {% if cookiecutter.__opened %}
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+# {% else %}
+from contextlib import asynccontextmanager, contextmanager
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +128,20 @@ from app.infra.http.pages import Cursors
 # {% if cookiecutter.__rooms %}
 from app.infra.lifecycle import opened
 # {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" %}
+from app.infra.monitoring import Recorder, listening, metrics_route
+# {% if cookiecutter.cache_backend != "none" %}
+from app.infra.monitoring.cache_samples import CacheSamples
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.monitoring.database_samples import DatabaseSamples
+# {% endif %}
+from app.infra.monitoring.prometheus import Prometheus, exposed
+from app.infra.monitoring.sampling import Sample, sampled
+# {% if cookiecutter.task_queue != "none" %}
+from app.infra.monitoring.task_samples import TaskSamples
+# {% endif %}
+# {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions import SessionMiddleware, Sessions
 from app.infra.sessions.memory import MemorySessions
@@ -179,8 +197,8 @@ State = dict[str, Any]
 """What handlers find as `request.state`; `checks` maps names to what readiness asks."""
 
 
-def include_slices(api: APIRouter) -> None:
-    """Add the routes of each slice to `api`."""
+def include_routes(app: FastAPI, api: APIRouter, settings: Settings) -> None:
+    """Add the routes of each slice to `api`, and to `app` what is none of its business."""
     # {% if cookiecutter.example != "none" %}
     # {% if cookiecutter.task_queue != "none" %}
     # Before the routes of one product, which would take their paths for ids.
@@ -194,6 +212,10 @@ def include_slices(api: APIRouter) -> None:
     # {% endif %}
     # {% if cookiecutter.task_queue != "none" %}
     api.include_router(task_routes.router)
+    # {% endif %}
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    if settings.monitoring.token is not None:
+        app.include_router(metrics_route.router(settings.monitoring.token))
     # {% endif %}
 
 
@@ -237,6 +259,7 @@ def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> N
         load_settings,
         choose=lambda settings: (settings.http, settings.tasks),
         prepare=prepare,
+        beside=lambda settings: beside(settings, worker=True),
     )
     # {% endif %}
     # {% endif %}
@@ -255,9 +278,23 @@ def single_process_room() -> str | None:
     # {% endif %}
 
 
+@contextmanager
+def beside(settings: Settings, *, worker: bool = False) -> Iterator[None]:
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    """What the process does that starts the service, or a worker, while that runs."""
+    at = settings.monitoring
+    port = at.worker_port if worker else at.port if at.token is None else None
+    with exposed(settings.http.host, port):
+        yield
+    # {% else %}
+    """What the process does that starts the service, or a worker, while that runs: nothing."""
+    yield
+    # {% endif %}
+
+
 @asynccontextmanager
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:
-    # {% if cookiecutter.__rooms %}
+    # {% if cookiecutter.__opened %}
     """Open everything that serves requests; it is closed at the end, or when a part fails."""
     # {% elif cookiecutter.example != "none" %}
     """Make everything that serves requests."""
@@ -304,22 +341,35 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     # {% endif %}
     # {% endif %}
     # {% endif %}
-    # {% if cookiecutter.__rooms %}
-    # {% if cookiecutter.cache_backend == "none" and cookiecutter.task_queue != "in-process" %}
-    async with opened({{ cookiecutter.__rooms }}):
-        yield state
-    # {% else %}
-    async with (
-        opened({{ cookiecutter.__rooms }}),
+    # {% if cookiecutter.__opened %}
+    async with AsyncExitStack() as stack:
+        # {% if cookiecutter.monitoring != "none" %}
+        await stack.enter_async_context(listening(*make_recorders(settings)))
+        # {% endif %}
+        # {% if cookiecutter.__rooms %}
+        await stack.enter_async_context(opened({{ cookiecutter.__rooms }}))
+        # {% endif %}
+        # {% if cookiecutter.monitoring != "none" %}
+        samples: list[Sample] = [
+            # {% if cookiecutter.database_driver != "none" %}
+            DatabaseSamples(database).take,
+            # {% endif %}
+            # {% if cookiecutter.cache_backend != "none" %}
+            CacheSamples(cache).take,
+            # {% endif %}
+            # {% if cookiecutter.task_queue != "none" %}
+            TaskSamples(tasks).take,
+            # {% endif %}
+        ]
+        await stack.enter_async_context(sampled(samples, settings.monitoring.sample_seconds))
+        # {% endif %}
         # {% if cookiecutter.cache_backend != "none" %}
-        warmed(hot_reads(state), settings.cache),
+        await stack.enter_async_context(warmed(hot_reads(state), settings.cache))
         # {% endif %}
         # {% if cookiecutter.task_queue == "in-process" %}
-        working(tasks, state),
+        await stack.enter_async_context(working(tasks, state))
         # {% endif %}
-    ):
         yield state
-    # {% endif %}
     # {% else %}
     yield state
     # {% endif %}
@@ -352,6 +402,15 @@ def wire_catalog_jobs(store: Store, lists: PriceListStore, ratings: RatingStore)
     return {"price_lists": PriceLists(lists, store), "ratings": Ratings(ratings)}
 # {% endif %}
 # {% endif %}
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" %}
+
+
+def make_recorders(settings: Settings) -> list[Recorder]:
+    """Who listens to what the rooms and slices record."""
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    return [Prometheus(settings.monitoring)]
+    # {% endif %}
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 

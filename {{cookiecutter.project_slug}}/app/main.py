@@ -101,7 +101,7 @@ def create_app(
         health.router(drain=drain, timeout_seconds=settings.http.health_timeout_seconds)
     )
     api = APIRouter(prefix=API_PREFIX)
-    bootstrap.include_slices(api)
+    bootstrap.include_routes(app, api, settings)
     app.include_router(api)
 
     @app.get("/", tags=["about"])

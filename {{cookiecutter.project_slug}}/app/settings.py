@@ -37,6 +37,9 @@ from app.infra.http.pages import Secret
 # {% endif %}
 from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
+# {% if cookiecutter.monitoring == "prometheus" %}
+from app.infra.monitoring.prometheus import PrometheusSettings
+# {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
@@ -134,6 +137,9 @@ class Settings(BaseSettings):
     tasks: CeleryRedisSettings = CeleryRedisSettings(url=_TASKS_URL, prefix=_SLUG)
     # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
     tasks: CeleryRabbitmqSettings = CeleryRabbitmqSettings(url=_TASKS_URL, prefix=_SLUG)
+    # {% endif %}
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    monitoring: PrometheusSettings = PrometheusSettings()
     # {% endif %}
 
     @property

@@ -25,8 +25,12 @@ from app.infra.cache.backend import Backend, CacheUnavailable, Lease, Usage
 from app.infra.cache.entries import Entry, pack, unpack
 from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.settings import CacheSettings
+from app.infra.monitoring import Histogram
 
 Result = TypeVar("Result")
+
+LOOKUP = Histogram("cache_lookup_duration_seconds", "Looking whether something is kept", ["cache"])
+LOAD = Histogram("cache_load_duration_seconds", "Loading what was not", ["cache"])
 
 counted: ContextVar[bool] = ContextVar("counted", default=True)
 """Whether what is asked for counts as a hit or a miss; warming asks for nobody."""
@@ -167,7 +171,9 @@ class Cache:
             self.figures[name].errors += 1
             return None
         finally:
-            timing.add("cache", time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            timing.add("cache", seconds)
+            LOOKUP.observe(seconds, name)
         return entry
 
     def refresh(self, name: str, key: str, load: Load) -> None:
@@ -278,8 +284,10 @@ class Cache:
                 with self._loading():
                     return await load()
         finally:
+            seconds = time.perf_counter() - started
             figures.loads += 1
-            figures.load_seconds += time.perf_counter() - started
+            figures.load_seconds += seconds
+            LOAD.observe(seconds, name)
 
     async def _wait_for_turn(
         self, name: str, key: str, since: float

@@ -69,6 +69,7 @@ class Database:
             size, overflow = settings.pool_bounds(workers)
         except ValueError as error:
             raise StartupError(str(error)) from None
+        self.pool_limit = size + overflow
         self._engine = self._create_engine(size, overflow, pre_ping=settings.pool_pre_ping)
         # However busy the pool is, health asks the database and not the pool.
         self._health = self._create_engine(1, 0, pre_ping=True)

@@ -7,8 +7,12 @@ import structlog
 from sqlalchemy import Engine, event
 
 from app.infra import logs, timing
+from app.infra.monitoring import Counter, Histogram
 
 logger = structlog.get_logger()
+
+DURATION = Histogram("database_statement_duration_seconds", "Statements, those that failed too")
+SLOW = Counter("database_slow_statements_total", "Statements over the threshold for the log")
 
 _LOGGED_CHARACTERS = 2_000
 
@@ -46,9 +50,11 @@ class StatementWatch:
 
     def _count(self, statement: str, seconds: float) -> None:
         timing.add("database", seconds)
+        DURATION.observe(seconds)
         self.total += 1
         if seconds > self._slow_seconds:
             self.slow += 1
+            SLOW.add()
             logger.warning(
                 "slow statement",
                 # With placeholders, whose values are nobody's business.

@@ -2,14 +2,19 @@
 
 import asyncio
 import secrets
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 
-from app.errors import Unauthorized
+from app.errors import ServiceError
 from app.infra.monitoring.prometheus import registry
+
+
+class Unauthorized(ServiceError):
+    status = HTTPStatus.UNAUTHORIZED
 
 
 def router(token: SecretStr) -> APIRouter:
@@ -22,7 +27,10 @@ def router(token: SecretStr) -> APIRouter:
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     ) -> None:
         if given is None or not secrets.compare_digest(given.credentials.encode(), expected):
-            raise Unauthorized("Send the token of the metrics as a bearer token.")
+            raise Unauthorized(
+                "Send the token of the metrics as a bearer token.",
+                headers={"WWW-Authenticate": "Bearer"},  # RFC 6750
+            )
 
     @metrics.get("/metrics", dependencies=[Depends(authorized)], include_in_schema=False)
     async def read_metrics() -> Response:

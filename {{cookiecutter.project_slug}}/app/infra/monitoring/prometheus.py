@@ -1,10 +1,11 @@
 """Figures for Prometheus, right with any number of processes.
 
-Each process writes its figures to files of its own in one directory, which any of them can add up; so
-does the client of Prometheus when `PROMETHEUS_MULTIPROC_DIR` names one. It looks there when it is
-imported, which is why functions below import it.
+Each process writes its figures to files of its own in one directory, which any of them can add up,
+as the client of Prometheus does when `PROMETHEUS_MULTIPROC_DIR` names one. It looks there when it
+is imported, which is why functions below import it.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -46,9 +47,9 @@ class Prometheus(Recorder):
     """Keeps figures where `exposition` finds them."""
 
     def __init__(self, settings: MonitoringSettings) -> None:
-        # Whoever starts the service says where; without one, this process is alone.
         if _DIRECTORY not in os.environ:
-            os.environ[_DIRECTORY] = tempfile.mkdtemp(prefix="metrics-")
+            # Nobody started this process to serve with others.
+            _make_directory()
         from prometheus_client import CollectorRegistry
 
         self._settings = settings
@@ -70,7 +71,7 @@ class Prometheus(Recorder):
     def _family(self, instrument: Instrument) -> tuple[Any, str]:
         import prometheus_client
 
-        about: Any = (instrument.name, instrument.description, instrument.labels)
+        about: tuple[Any, Any, Any] = (instrument.name, instrument.description, instrument.labels)
         if isinstance(instrument, Histogram):
             buckets = instrument.buckets or self._settings.duration_buckets_seconds
             histogram = prometheus_client.Histogram(
@@ -94,10 +95,10 @@ def registry() -> "CollectorRegistry":
     class Living(multiprocess.MultiProcessCollector):
         def collect(self) -> Any:
             _forget_the_dead(Path(self._path))
-            return super().collect()
+            return super().collect()  # type: ignore[no-untyped-call]
 
     everything = CollectorRegistry()
-    Living(everything)
+    Living(everything)  # type: ignore[no-untyped-call]
     return everything
 
 
@@ -112,15 +113,16 @@ def exposed(host: str, port: int | None) -> Iterator[None]:
     """
     if port is not None:
         listener.require_free(host, port)
-    directory = os.environ.setdefault(_DIRECTORY, "") or tempfile.mkdtemp(prefix="metrics-")
+    _make_directory()
+    with _served(host, port):
+        yield
+
+
+def _make_directory() -> None:
+    """Of this run alone: what an earlier one has left would be added up as well."""
+    directory = tempfile.mkdtemp(prefix="metrics-")
     os.environ[_DIRECTORY] = directory
-    for path in Path(directory).glob("*.db"):
-        path.unlink()
-    try:
-        with _served(host, port):
-            yield
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
 
 
 @contextmanager

@@ -1,7 +1,13 @@
 """Who listens to the instruments."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 
 from app.infra.monitoring.instruments import Instrument, Record, declared
 
@@ -24,19 +30,24 @@ class Recorder:
     def failed(self, error: BaseException, **tags: str) -> None:
         """Take note of an error that nobody handled; `tags` say where it came up."""
 
+    async def close(self) -> None:
+        """Pass on what was not passed on yet; the process may be about to end."""
+
 
 _recorders: list[Recorder] = []
 
 
-@contextmanager
-def listening(*recorders: Recorder) -> Iterator[None]:
-    """Let `recorders` hear of everything in this process while the block runs."""
+@asynccontextmanager
+async def listening(*recorders: Recorder) -> AsyncIterator[None]:
+    """Let `recorders` hear of everything in this process while the block runs, and close them."""
     before = _recorders[:]
     _listen(*recorders)
     try:
         yield
     finally:
         _listen(*before)
+        for each in recorders:
+            await each.close()
 
 
 def carried() -> str | None:

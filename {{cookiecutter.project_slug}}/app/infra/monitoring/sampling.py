@@ -2,8 +2,9 @@
 
 import asyncio
 import gc
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import psutil
@@ -29,8 +30,8 @@ LAG = Histogram(
 
 
 @asynccontextmanager
-async def sampled(*samples: Sample, every_seconds: float) -> AsyncIterator[None]:
-    """Take `samples` while the block runs, and those of the process itself; once more at its end."""
+async def sampled(samples: Sequence[Sample], every_seconds: float) -> AsyncIterator[None]:
+    """Take `samples` and those of the process itself: at the start, now and then, at the end."""
     everything = [Process().sample, *samples]
     for sample in everything:
         await _take(sample)
@@ -66,7 +67,7 @@ class Process:
         with self._process.oneshot():
             times = self._process.cpu_times()
             # Windows has handles, not file descriptors.
-            count = getattr(self._process, "num_fds", None) or self._process.num_handles
+            count = self._process.num_handles if sys.platform == "win32" else self._process.num_fds
             return times.user + times.system, self._process.memory_info().rss, count()
 
 

@@ -15,5 +15,5 @@ class MonitoringSettings(BaseModel, use_attribute_docstrings=True):
     ]  # fmt: skip
     """Upper bounds of the buckets that durations are counted in, as JSON."""
 
-    sample_seconds: Annotated[float, Field(gt=0, le=3_600)] = 1.0
+    sample_seconds: Annotated[float, Field(gt=0, le=3_600)] = 5.0
     """Seconds between two looks at what does not tell by itself: memory, pools, queues."""

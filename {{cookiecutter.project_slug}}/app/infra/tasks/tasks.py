@@ -10,6 +10,7 @@ import structlog
 from app.errors import NotFound
 from app.infra import logs
 from app.infra.lifecycle import ended
+from app.infra.monitoring import carried
 from app.infra.tasks.jobs import Function, Job, Jobs
 from app.infra.tasks.ledger import MAXIMUM_BYTES, Backlog, Ledger, Task, new_id
 from app.infra.tasks.relay import Relay
@@ -141,6 +142,7 @@ class Tasks:
             key=key,
             deadline_at=None if deadline is None else now + deadline,
             request_id=logs.request_id.get(),
+            trace=carried(),
         )
 
         def kept() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import click
@@ -23,11 +24,12 @@ def add_to(
     load: Callable[[], Settings],
     choose: Callable[[Settings], tuple[HttpSettings, BrokerSettings]],
     prepare: Callable[[Settings], Coroutine[Any, Any, None]],
+    beside: Callable[[Settings], AbstractContextManager[None]],
 ) -> None:
     """Add the command, and the option of `serve`.
 
     `application` is where a server finds the worker, `load` reads the settings and `choose` takes
-    from them what is needed here; `prepare` is done before the worker starts.
+    from them what is needed here; `prepare` is done before the worker starts, `beside` surrounds it.
     """
 
     @group.command()
@@ -56,7 +58,8 @@ def add_to(
         http, tasks = choose(settings)
         listener.require_free(http.host, tasks.health_port)
         asyncio.run(prepare(settings))
-        run(application, http, tasks)
+        with beside(settings):
+            run(application, http, tasks)
 
     with_worker = click.Option(
         ["--with-worker"],
