@@ -80,9 +80,7 @@ class Prometheus(Recorder):
             return histogram, "observe"
         if isinstance(instrument, Gauge):
             mode: Any = _ACROSS[instrument.across]
-            gauge = prometheus_client.Gauge(
-                *about, multiprocess_mode=mode, registry=self._registry
-            )
+            gauge = prometheus_client.Gauge(*about, multiprocess_mode=mode, registry=self._registry)
             return gauge, "set"
         assert isinstance(instrument, Counter)  # noqa: S101
         return prometheus_client.Counter(*about, registry=self._registry), "inc"

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psutil
 import structlog
@@ -67,8 +68,9 @@ class Process:
         with self._process.oneshot():
             times = self._process.cpu_times()
             # Windows has handles, not file descriptors.
-            count = self._process.num_handles if sys.platform == "win32" else self._process.num_fds
-            return times.user + times.system, self._process.memory_info().rss, count()
+            process: Any = self._process
+            files = process.num_handles() if sys.platform == "win32" else process.num_fds()
+            return times.user + times.system, self._process.memory_info().rss, files
 
 
 async def _sample_forever(samples: list[Sample], every_seconds: float) -> None:
