@@ -123,6 +123,10 @@ def no_prometheus(answers: Answers) -> bool:
     return answers["monitoring"] != "prometheus"
 
 
+def no_compose(answers: Answers) -> bool:
+    return no_servers(answers) and no_prometheus(answers)
+
+
 def no_units(answers: Answers) -> bool:
     return no_database(answers) and no_example(answers)
 
@@ -205,7 +209,22 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/units.py": no_units,
     "app/worker.py": no_worker,
     "app/worker_pool.py": no_celery,
-    "compose.yaml": no_servers,
+    "compose.yaml": no_compose,
+    "monitoring": no_prometheus,
+    "monitoring/alerts/cache.yml": no_cache,
+    "monitoring/alerts/database.yml": no_database,
+    "monitoring/alerts/resilience.yml": no_redis_cache,
+    "monitoring/alerts/tasks.yml": no_tasks,
+    "monitoring/alerts/tests/cache.yml": no_cache,
+    "monitoring/alerts/tests/database.yml": no_database,
+    "monitoring/alerts/tests/resilience.yml": no_redis_cache,
+    "monitoring/alerts/tests/tasks.yml": no_tasks,
+    "monitoring/alerts/tests/worker.yml": no_worker,
+    "monitoring/alerts/worker.yml": no_worker,
+    "monitoring/grafana/dashboards/cache.json": no_cache,
+    "monitoring/grafana/dashboards/database.json": no_database,
+    "monitoring/grafana/dashboards/resilience.json": no_redis_cache,
+    "monitoring/grafana/dashboards/tasks.json": no_tasks,
     "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
     "tests/catalog": no_example,

@@ -140,6 +140,9 @@ TRACES = [
     trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
+    Trace(frozenset(SERVERS), ("require.services",)),
+    Trace(frozenset({*SERVERS, ("monitoring", "prometheus")}), ("docker", "compose")),
+    trace("monitoring", {"prometheus"}, "grafana", "dashboard", "promtool", "prometheus_client"),
     trace(
         "example",
         {"catalog"},
@@ -150,10 +153,6 @@ TRACES = [
         "(?<!con)currenc",
     ),
 ]
-
-
-# Words that any one of the servers may leave.
-SERVER_WORDS = ("docker", "compose", "require.services")
 
 
 def servers(answers: Answers) -> list[tuple[str, str]]:
