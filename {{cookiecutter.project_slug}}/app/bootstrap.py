@@ -282,9 +282,7 @@ def single_process_room() -> str | None:
 def beside(settings: Settings, *, worker: bool = False) -> Iterator[None]:
     # {% if cookiecutter.monitoring == "prometheus" %}
     """What the process does that starts the service, or a worker, while that runs."""
-    at = settings.monitoring
-    port = at.worker_port if worker else at.port if at.token is None else None
-    with exposed(settings.http.host, port):
+    with exposed(settings.http.host, settings.monitoring, worker=worker):
         yield
     # {% else %}
     """What the process does that starts the service, or a worker, while that runs: nothing."""

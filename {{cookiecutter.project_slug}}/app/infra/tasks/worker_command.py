@@ -56,9 +56,9 @@ def add_to(
             os.environ["APP_TASKS__HEALTH_PORT"] = str(health_port)
         settings = load()
         http, tasks = choose(settings)
-        listener.require_free(http.host, tasks.health_port)
-        asyncio.run(prepare(settings))
         with beside(settings):
+            listener.require_free(http.host, tasks.health_port, choose="--health-port")
+            asyncio.run(prepare(settings))
             run(application, http, tasks)
 
     with_worker = click.Option(
