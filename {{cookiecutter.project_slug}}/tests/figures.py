@@ -28,6 +28,10 @@ class Figures(Recorder):
         """How often a histogram has observed something."""
         return len(self._amounts.get((name, *labels), ()))
 
+    def amounts(self, name: str, *labels: str) -> list[float]:
+        """Everything that an instrument was told, in order."""
+        return list(self._amounts.get((name, *labels), ()))
+
     def last(self, name: str, *labels: str) -> float | None:
         """What a gauge was set to."""
         amounts = self._amounts.get((name, *labels))

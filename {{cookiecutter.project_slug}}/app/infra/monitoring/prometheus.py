@@ -51,10 +51,12 @@ class Prometheus(Recorder):
             # Nobody started this process to serve with others.
             _make_directory()
         prometheus_files.live(Path(os.environ[_DIRECTORY]), os.getpid())
-        from prometheus_client import CollectorRegistry
+        from prometheus_client import values
 
+        if not values.ValueClass._multiprocess:  # noqa: SLF001  # it offers no other seam
+            # Somebody imported it before there was a directory.
+            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         self._settings = settings
-        self._registry = CollectorRegistry()
 
     def of(self, instrument: Instrument) -> Record | None:
         family, method = self._family(instrument)
@@ -72,19 +74,21 @@ class Prometheus(Recorder):
     def _family(self, instrument: Instrument) -> tuple[Any, str]:
         import prometheus_client
 
-        about: tuple[Any, Any, Any] = (instrument.name, instrument.description, instrument.labels)
+        # In no registry: `registry` reads the files.
+        about: Any = {
+            "name": instrument.name,
+            "documentation": instrument.description,
+            "labelnames": instrument.labels,
+            "registry": None,
+        }
         if isinstance(instrument, Histogram):
             buckets = instrument.buckets or self._settings.duration_buckets_seconds
-            histogram = prometheus_client.Histogram(
-                *about, buckets=buckets, registry=self._registry
-            )
-            return histogram, "observe"
+            return prometheus_client.Histogram(**about, buckets=buckets), "observe"
         if isinstance(instrument, Gauge):
             mode: Any = _ACROSS[instrument.across]
-            gauge = prometheus_client.Gauge(*about, multiprocess_mode=mode, registry=self._registry)
-            return gauge, "set"
+            return prometheus_client.Gauge(**about, multiprocess_mode=mode), "set"
         assert isinstance(instrument, Counter)  # noqa: S101
-        return prometheus_client.Counter(*about, registry=self._registry), "inc"
+        return prometheus_client.Counter(**about), "inc"
 
 
 def registry() -> "CollectorRegistry":

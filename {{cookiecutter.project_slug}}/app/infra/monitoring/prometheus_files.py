@@ -6,22 +6,23 @@ What the dead have counted is added up in one file for each kind, so that it tak
 at the figures however many have died, and their gauges are forgotten: they have nothing in flight.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 COUNTED = ("counter", "histogram")
 """Kinds of files whose amounts are added up."""
 
 
 @cache
-def live(directory: Path, pid: int) -> BinaryIO:
+def live(directory: Path, pid: int) -> int:
     """Show that this process, whose number is `pid`, is alive: the file is open until it ends."""
     with turn(directory):
-        sign = (directory / f"{pid}.alive").open("ab")
+        sign = os.open(directory / f"{pid}.alive", os.O_RDWR | os.O_CREAT)
         _lock(sign, wait=True)
     return sign
 
@@ -30,7 +31,7 @@ def live(directory: Path, pid: int) -> BinaryIO:
 def turn(directory: Path) -> Iterator[None]:
     """Keep others from looking at the files, and from tidying them up, during the block."""
     with (directory / "turn").open("ab") as file:
-        _lock(file, wait=True)
+        _lock(file.fileno(), wait=True)
         yield
 
 
@@ -63,7 +64,7 @@ def _holds(sign: Path) -> bool:
     """Whether the process whose sign of life this is holds its lock."""
     with sign.open("ab") as file:
         try:
-            _lock(file, wait=False)
+            _lock(file.fileno(), wait=False)
         except OSError:
             return True
     return False
@@ -72,12 +73,12 @@ def _holds(sign: Path) -> bool:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: BinaryIO, *, wait: bool) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+    def _lock(file: int, *, wait: bool) -> None:
+        os.lseek(file, 0, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _lock(file: BinaryIO, *, wait: bool) -> None:
+    def _lock(file: int, *, wait: bool) -> None:
         """Lock a file for as long as it is open, or raise `OSError` where somebody else has it."""
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
