@@ -15,7 +15,9 @@ logger = structlog.get_logger()
 
 OPEN = Gauge("breaker_open", "1 while attempts are held back, else 0", ["breaker"], across="max")
 CHANGES = Counter(
-    "breaker_changes_total", "Times that it opened, let a probe through or closed", ["breaker", "state"]
+    "breaker_changes_total",
+    "Times that it opened, let a probe through, or closed",
+    ["breaker", "state"],
 )
 REFUSED = Counter("breaker_refused_total", "Attempts that were held back", ["breaker"])
 

@@ -29,7 +29,8 @@ def add_to(
     """Add the command, and the option of `serve`.
 
     `application` is where a server finds the worker, `load` reads the settings and `choose` takes
-    from them what is needed here; `prepare` is done before the worker starts, `beside` surrounds it.
+    from them what is needed here; `prepare` is done before the worker starts, within `beside`,
+    which surrounds it.
     """
 
     @group.command()
