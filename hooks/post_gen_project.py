@@ -127,6 +127,22 @@ def no_compose(answers: Answers) -> bool:
     return no_servers(answers) and no_prometheus(answers)
 
 
+def no_prometheus_worker(answers: Answers) -> bool:
+    return no_prometheus(answers) or no_worker(answers)
+
+
+def no_cache_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_cache(answers)
+
+
+def no_database_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_database(answers)
+
+
+def no_task_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_tasks(answers)
+
+
 def no_units(answers: Answers) -> bool:
     return no_database(answers) and no_example(answers)
 
@@ -174,19 +190,14 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
-    "app/infra/monitoring/cache_samples.py": lambda answers: (
-        no_monitoring(answers) or no_cache(answers)
-    ),
-    "app/infra/monitoring/database_samples.py": lambda answers: (
-        no_monitoring(answers) or no_database(answers)
-    ),
+    "app/infra/monitoring/cache_samples.py": no_cache_samples,
+    "app/infra/monitoring/database_samples.py": no_database_samples,
     "app/infra/monitoring/metrics_route.py": no_prometheus,
     "app/infra/monitoring/prometheus.py": no_prometheus,
+    "app/infra/monitoring/prometheus_files.py": no_prometheus,
     "app/infra/monitoring/sampling.py": no_monitoring,
     "app/infra/monitoring/settings.py": no_monitoring,
-    "app/infra/monitoring/task_samples.py": lambda answers: (
-        no_monitoring(answers) or no_tasks(answers)
-    ),
+    "app/infra/monitoring/task_samples.py": no_task_samples,
     "app/infra/redis.py": no_redis_cache,
     "app/infra/redis_url.py": no_redis,
     "app/infra/resilience": no_redis_cache,
@@ -261,8 +272,18 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
+    "tests/infra/monitoring/prometheus_backend.py": no_prometheus,
+    "tests/infra/monitoring/scraping.py": no_prometheus,
     "tests/infra/monitoring/test_alerts.py": no_prometheus,
+    "tests/infra/monitoring/test_cache_samples.py": no_cache_samples,
     "tests/infra/monitoring/test_dashboards.py": no_prometheus,
+    "tests/infra/monitoring/test_database_samples.py": no_database_samples,
+    "tests/infra/monitoring/test_metrics_route.py": no_prometheus,
+    "tests/infra/monitoring/test_prometheus.py": no_prometheus,
+    "tests/infra/monitoring/test_sampling.py": no_monitoring,
+    "tests/infra/monitoring/test_serving.py": no_prometheus,
+    "tests/infra/monitoring/test_task_samples.py": no_task_samples,
+    "tests/infra/monitoring/test_worker.py": no_prometheus_worker,
     "tests/infra/resilience": no_redis_cache,
     "tests/infra/sessions": no_cache,
     "tests/infra/sessions/test_redis.py": no_redis_cache,

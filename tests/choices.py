@@ -34,6 +34,7 @@ CORNERS: dict[str, Answers] = {
         "database_driver": "none",
         "cache_backend": "none",
         "task_queue": "none",
+        "monitoring": "none",
         "example": "none",
     },
     "asyncpg+tiered": {
@@ -53,6 +54,7 @@ CORNERS: dict[str, Answers] = {
     },
     "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
     "no-tasks": {"task_queue": "none"},
+    "no-monitoring": {"monitoring": "none"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -142,7 +144,15 @@ TRACES = [
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
     Trace(frozenset(SERVERS), ("require.services",)),
     Trace(frozenset({*SERVERS, ("monitoring", "prometheus")}), ("docker", "compose")),
-    trace("monitoring", {"prometheus"}, "grafana", "dashboard", "promtool", "prometheus_client"),
+    trace("monitoring", {"prometheus"}, "prometheus", "/metrics", r"\bscrap(e|ed|es|ing)\b"),
+    trace("monitoring", {"prometheus"}, "grafana", "dashboard", "promtool"),
+    trace(
+        "monitoring",
+        set(CHOICES["monitoring"]) - {"none"},
+        "APP_MONITORING",
+        "psutil",
+        r"\bmetrics?\b",
+    ),
     trace(
         "example",
         {"catalog"},
