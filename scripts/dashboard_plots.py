@@ -145,7 +145,7 @@ def draw_all() -> None:
                 image.unlink()
             for title, dashboard in dashboards(MONITORING):
                 for panel in dashboard["panels"]:
-                    svg = draw(panel, curves(service, panel, began, ended))
+                    svg = draw(panel, curves(service, panel, began, ended), SECONDS)
                     (IMAGES / image_name(title, panel)).write_text(svg, encoding="utf-8")
 
 

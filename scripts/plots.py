@@ -1,5 +1,6 @@
 """Panels of Grafana as small SVG images."""
 
+import math
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -79,24 +80,30 @@ class Canvas:
 
 def shown(value: float, unit: str) -> str:
     """A value with its unit, in three figures."""
-    scales = SCALES[unit]
-    factor, name = next(
-        ((f, n) for f, n in scales if abs(value) >= f), scales[-1] if value else scales[0]
-    )
+    factor, name = _scale(value, unit)
     return f"{_plain(value / factor)} {name}".strip()
 
 
-def draw(panel: Any, curves: list[Curve]) -> str:
-    """A panel with its data."""
+def _scale(value: float, unit: str) -> tuple[float, str]:
+    scales = SCALES[unit]
+    if not value:
+        return next((scale for scale in scales if scale[0] == 1), scales[0])
+    return next((scale for scale in scales if abs(value) >= scale[0]), scales[-1])
+
+
+def draw(panel: Any, curves: list[Curve], seconds: int) -> str:
+    """A panel with its data of a run that took so long."""
     curves = [curve for curve in curves if curve.points]
-    return _draw_stat(panel, curves) if panel["type"] == "stat" else _draw_lines(panel, curves)
+    if panel["type"] == "stat":
+        return _draw_stat(panel, curves, seconds)
+    return _draw_lines(panel, curves, seconds)
 
 
 def _plain(number: float) -> str:
     return f"{number:.3g}" if abs(number) < 1e3 else f"{number:,.0f}"
 
 
-def _draw_stat(panel: Any, curves: list[Curve]) -> str:
+def _draw_stat(panel: Any, curves: list[Curve], seconds: int) -> str:
     """The last value, large, above how it became so."""
     canvas = Canvas(300, 130)
     defaults = panel["fieldConfig"]["defaults"]
@@ -105,19 +112,16 @@ def _draw_stat(panel: Any, curves: list[Curve]) -> str:
     last = curve.points[-1][1]
     color = _color_of(last, defaults["thresholds"]["steps"])
     top = max(curve.maximum, 1e-12)
-    begin, end = curve.points[0][0], curve.points[-1][0]
-    placed = [
-        (1 + (x - begin) / max(end - begin, 1) * 298, 129 - y / top * 40) for x, y in curve.points
-    ]
+    placed = [(1 + x / seconds * 298, 129 - y / top * 40) for x, y in curve.points]
     line = _line(placed)
-    canvas.path(f"{line}L299,129L1,129Z", f'style="fill:{color}" fill-opacity=".15"')
+    canvas.path(f"{line}V129H{placed[0][0]:.1f}Z", f'style="fill:{color}" fill-opacity=".15"')
     canvas.path(line, f'stroke="{color}"')
     text = shown(last, defaults["unit"])
     canvas.parts.append(f'<text x="150" y="72" class="big" style="fill:{color}">{text}</text>')
     return canvas.svg(panel["title"])
 
 
-def _draw_lines(panel: Any, curves: list[Curve]) -> str:
+def _draw_lines(panel: Any, curves: list[Curve], seconds: int) -> str:
     """All values over the run, and a legend with those that matter most."""
     defaults = panel["fieldConfig"]["defaults"]
     custom = defaults["custom"]
@@ -129,7 +133,9 @@ def _draw_lines(panel: Any, curves: list[Curve]) -> str:
     # Bounds far above what was measured would flatten it.
     bounds = [step for step in bounds if step["value"] <= max(4 * highest, 1e-9)]
     highest = max([highest, *(step["value"] for step in bounds)])
-    ticks = _ticks(min(highest * 1.05, defaults.get("max", highest * 1.05)) or 1)
+    highest = min(highest * 1.05, defaults.get("max", math.inf)) or 1.0
+    factor, _ = _scale(highest, defaults["unit"])
+    ticks = [factor * tick for tick in _ticks(highest / factor)]
 
     named = sorted(curves, key=lambda curve: -curve.mean)[:LEGEND_LINES]
     more = len(curves) - len(named)
@@ -137,11 +143,9 @@ def _draw_lines(panel: Any, curves: list[Curve]) -> str:
     canvas = Canvas(620, 36 + plot_height + 26 + 17 * (len(named) + 1 + bool(more)) + 8)
     canvas.text(MARGIN, 22, panel["title"], "title")
     left, right, bottom = AXIS + MARGIN, 620 - MARGIN, 36 + plot_height
-    begin = min(points[0][0] for points in drawn)
-    end = max(points[-1][0] for points in drawn)
 
     def x_of(moment: float) -> float:
-        return left + (moment - begin) / max(end - begin, 1) * (right - left)
+        return left + moment / seconds * (right - left)
 
     def y_of(value: float) -> float:
         return bottom - value / ticks[-1] * plot_height
@@ -149,9 +153,9 @@ def _draw_lines(panel: Any, curves: list[Curve]) -> str:
     for tick in ticks:
         canvas.path(f"M{left},{y_of(tick):.1f}H{right}", 'stroke="#e8e9ea"')
         canvas.text(left - 6, y_of(tick) + 4, shown(tick, defaults["unit"]), "end")
-    for moment in range(0, int(end - begin) + 1, 30):
+    for moment in range(0, seconds + 1, 30):
         time = f"{moment // 60}:{moment % 60:02}"
-        canvas.text(x_of(begin + moment), bottom + 17, time, "middle")
+        canvas.text(x_of(moment), bottom + 17, time, "middle")
     for step in bounds:
         color = COLORS[step["color"]]
         dashes = f'stroke="{color}" stroke-dasharray="6 4"'
