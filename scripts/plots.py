@@ -161,7 +161,8 @@ def _draw_lines(panel: Any, curves: list[Curve], seconds: int) -> str:
         dashes = f'stroke="{color}" stroke-dasharray="6 4"'
         canvas.path(f"M{left},{y_of(step['value']):.1f}H{right}", dashes)
     as_steps = custom.get("lineInterpolation") == "stepAfter"
-    below: Points = [(left, bottom), (right, bottom)]
+    first, last = min(points[0][0] for points in drawn), max(points[-1][0] for points in drawn)
+    below = [(x_of(first), float(bottom)), (x_of(last), float(bottom))]
     for curve, points in zip(curves, drawn, strict=True):
         placed = [(x_of(x), y_of(y)) for x, y in points]
         line = _line(placed, as_steps=as_steps)
