@@ -70,7 +70,7 @@ SERVERS = {
 }
 
 # Every so many rows of the pairwise set join the corners in every run.
-SLICE = 5
+SLICE = 8
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,9 @@ from app.infra.tasks.taskiq_rabbitmq import TaskiqRabbitmq
 # {% elif cookiecutter.task_queue == "taskiq-redis" %}
 from app.infra.tasks.taskiq_redis import TaskiqRedis
 # {% endif %}
+# {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+from app.infra.tasks.transport import Transport
+# {% endif %}
 # {% if cookiecutter.task_queue == "in-process" %}
 from app.infra.tasks.working import working
 # {% endif %}
@@ -474,20 +477,29 @@ def jobs() -> Sequence[Job]:
 # {% if cookiecutter.database_driver != "none" %}
 def make_tasks(settings: Settings, database: Database, jobs: Sequence[Job]) -> Tasks:
     """Background work, not yet open."""
-    # {% if cookiecutter.task_queue == "taskiq-redis" %}
-    transport = TaskiqRedis(settings.tasks)
-    # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
-    transport = TaskiqRabbitmq(settings.tasks)
-    # {% elif cookiecutter.task_queue == "celery-redis" %}
-    transport = CeleryRedis(settings.tasks, jobs, program="app.worker_pool")
-    # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
-    transport = CeleryRabbitmq(settings.tasks, jobs, program="app.worker_pool")
-    # {% else %}
+    # {% if cookiecutter.task_queue == "in-process" %}
     transport = InProcess(settings.tasks)
+    # {% else %}
+    transport = make_transport(settings, jobs)
     # {% endif %}
     return Tasks(DatabaseLedger(database), transport, jobs, settings.tasks)
 
 
+# {% if cookiecutter.task_queue != "in-process" %}
+def make_transport(settings: Settings, jobs: Sequence[Job]) -> Transport:
+    """The queue, not yet open."""
+    # {% if cookiecutter.task_queue == "taskiq-redis" %}
+    return TaskiqRedis(settings.tasks)
+    # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
+    return TaskiqRabbitmq(settings.tasks)
+    # {% elif cookiecutter.task_queue == "celery-redis" %}
+    return CeleryRedis(settings.tasks, jobs, program="app.worker_pool")
+    # {% else %}
+    return CeleryRabbitmq(settings.tasks, jobs, program="app.worker_pool")
+    # {% endif %}
+
+
+# {% endif %}
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[DatabaseLedger]:
     """The book of all tasks, with no queue."""
@@ -562,8 +574,13 @@ async def prepare(settings: Settings) -> None:
     """Before the server starts: bring the schema up to date, in production insist that it is.
 
     Raises:
-        StartupError: the database does not answer, or in production a migration is pending.
+        StartupError: a server does not answer, or in production a migration is pending.
     """
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    queue = make_transport(settings, jobs())
+    await queue.open()
+    await queue.close()
+    # {% endif %}
     async with open_migrations(settings) as revisions:
         if not settings.production:
             await revisions.upgrade()

@@ -7,7 +7,7 @@ import os
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 import shutil
 # {% endif %}
-# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
 import uuid
 # {% endif %}
 # {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
@@ -41,11 +41,11 @@ from tests.mysql import SLEEP, PrivateServer, Server, find, missing_binaries
 from tests.postgresql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% endif %}
 # {% if cookiecutter.task_queue in ["taskiq-rabbitmq", "celery-rabbitmq"] %}
-from tests.rabbitmq_servers import TEST_BROKER_URL
+from tests.rabbitmq_servers import TEST_BROKER_URL, new_prefix
 from tests.rabbitmq_servers import private_broker as private_broker
 # {% endif %}
 # {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
-from tests.redis_broker import TEST_BROKER_URL
+from tests.redis_broker import TEST_BROKER_URL, new_prefix
 from tests.redis_broker import private_broker as private_broker
 # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
@@ -93,12 +93,11 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_own_keys(settings: Settings) -> Settings:
     """`settings` with names of the test's own in the servers that are there."""
     # Time-outs that no busy machine runs into; tests that are about them set their own.
-    prefix = f"test-{uuid.uuid4().hex}"
     rooms: dict[str, BaseModel] = {}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     own = {
         "url": TEST_REDIS_URL,
-        "prefix": prefix,
+        "prefix": f"test-{uuid.uuid4().hex}",
         "connect_timeout_seconds": 20,
         "timeout_seconds": 20,
     }
@@ -106,7 +105,7 @@ def with_own_keys(settings: Settings) -> Settings:
     rooms["sessions"] = settings.sessions.model_copy(update=own)
     # {% endif %}
     # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
-    queue = {"url": TEST_BROKER_URL, "prefix": prefix, "timeout_seconds": 20}
+    queue = {"url": TEST_BROKER_URL, "prefix": new_prefix(), "timeout_seconds": 20}
     rooms["tasks"] = settings.tasks.model_copy(update=queue)
     # {% endif %}
     return settings.model_copy(update=rooms)
@@ -291,10 +290,8 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the service needs to start in a process of its own: a database."""
     monkeypatch.setenv("APP_DATABASE__URL", new_database)
     # {% endif %}
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
-    prefix = f"test-{uuid.uuid4().hex}"
-    # {% endif %}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    prefix = f"test-{uuid.uuid4().hex}"
     for room in ("CACHE", "SESSIONS"):
         # Not as it is in development, which production would refuse.
         monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL.replace("127.0.0.1", "localhost"))
@@ -302,7 +299,7 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # {% endif %}
     # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
     monkeypatch.setenv("APP_TASKS__URL", TEST_BROKER_URL)
-    monkeypatch.setenv("APP_TASKS__PREFIX", prefix)
+    monkeypatch.setenv("APP_TASKS__PREFIX", new_prefix())
 # {% endif %}
 
 
