@@ -123,6 +123,10 @@ def no_prometheus(answers: Answers) -> bool:
     return answers["monitoring"] != "prometheus"
 
 
+def no_opentelemetry(answers: Answers) -> bool:
+    return answers["monitoring"] != "opentelemetry"
+
+
 def no_units(answers: Answers) -> bool:
     return no_database(answers) and no_example(answers)
 
@@ -177,6 +181,15 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
         no_monitoring(answers) or no_database(answers)
     ),
     "app/infra/monitoring/metrics_route.py": no_prometheus,
+    "app/infra/monitoring/opentelemetry.py": no_opentelemetry,
+    "app/infra/monitoring/opentelemetry_database.py": lambda answers: (
+        no_opentelemetry(answers) or no_database(answers)
+    ),
+    "app/infra/monitoring/opentelemetry_metrics.py": no_opentelemetry,
+    "app/infra/monitoring/opentelemetry_redis.py": lambda answers: (
+        no_opentelemetry(answers) or no_redis_cache(answers)
+    ),
+    "app/infra/monitoring/otlp.py": no_opentelemetry,
     "app/infra/monitoring/prometheus.py": no_prometheus,
     "app/infra/monitoring/sampling.py": no_monitoring,
     "app/infra/monitoring/settings.py": no_monitoring,

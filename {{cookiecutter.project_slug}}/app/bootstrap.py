@@ -28,6 +28,7 @@ from typing import Any
 
 import click
 from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
@@ -130,17 +131,35 @@ from app.infra.lifecycle import opened
 # {% endif %}
 # {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring import Recorder, listening, metrics_route
+# {% elif cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring import Recorder, listening, opentelemetry
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.infra.monitoring.cache_samples import CacheSamples
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.monitoring.database_samples import DatabaseSamples
 # {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring.opentelemetry import OpenTelemetry
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.monitoring.opentelemetry_database import statements_traced
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+from app.infra.monitoring.opentelemetry_redis import connect
+# {% endif %}
+# {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring.prometheus import Prometheus, exposed
+# {% endif %}
 from app.infra.monitoring.sampling import Sample, sampled
 # {% if cookiecutter.task_queue != "none" %}
 from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] and cookiecutter.monitoring != "opentelemetry" %}
+from app.infra.redis import connect
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions import SessionMiddleware, Sessions
@@ -189,10 +208,18 @@ if TYPE_CHECKING:
     from app.infra.database.migrations import Migrations
 # {% endif %}
 
-# {% if cookiecutter.cache_backend != "none" %}
+# {% if cookiecutter.cache_backend != "none" or cookiecutter.monitoring == "opentelemetry" %}
 _SLUG = "{{ cookiecutter.project_slug }}"
 
 # {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+TELEMETRY: TelemetryConfig = opentelemetry.TELEMETRY
+"""What FastAPI tells of requests by itself: spans."""
+# {% else %}
+TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+"""What FastAPI tells of requests by itself: nothing."""
+# {% endif %}
+
 State = dict[str, Any]
 """What handlers find as `request.state`; `checks` maps names to what readiness asks."""
 
@@ -346,6 +373,9 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
         # {% if cookiecutter.monitoring != "none" %}
         await stack.enter_async_context(listening(*make_recorders(settings)))
         # {% endif %}
+        # {% if cookiecutter.monitoring == "opentelemetry" and cookiecutter.database_driver != "none" %}
+        stack.enter_context(statements_traced())
+        # {% endif %}
         # {% if cookiecutter.__rooms %}
         await stack.enter_async_context(opened({{ cookiecutter.__rooms }}))
         # {% endif %}
@@ -410,6 +440,10 @@ def make_recorders(settings: Settings) -> list[Recorder]:
     """Who listens to what the rooms and slices record."""
     # {% if cookiecutter.monitoring == "prometheus" %}
     return [Prometheus(settings.monitoring)]
+    # {% elif cookiecutter.monitoring == "opentelemetry" %}
+    return [
+        OpenTelemetry(settings.monitoring, service=_SLUG, environment=settings.environment),
+    ]
     # {% endif %}
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
@@ -440,9 +474,9 @@ def make_cache(settings: Settings) -> Cache:
     # {% if cookiecutter.cache_backend == "memory" %}
     backend = Memory(settings.cache)
     # {% elif cookiecutter.cache_backend == "redis" %}
-    backend = RedisCache(settings.cache)
+    backend = RedisCache(settings.cache, connect)
     # {% else %}
-    backend = Tiered(settings.cache)
+    backend = Tiered(settings.cache, connect)
     # {% endif %}
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     return Cache(backend, settings.cache, loading=from_primary)
@@ -456,7 +490,7 @@ def make_sessions(settings: Settings) -> Sessions:
     # {% if cookiecutter.cache_backend == "memory" %}
     return Sessions(MemorySessions(settings.sessions), settings.sessions)
     # {% else %}
-    return Sessions(RedisSessions(settings.sessions), settings.sessions)
+    return Sessions(RedisSessions(settings.sessions, connect), settings.sessions)
     # {% endif %}
 # {% endif %}
 # {% if cookiecutter.task_queue != "none" %}

@@ -82,6 +82,7 @@ def create_app(
         lifespan=lifespan,
         responses=errors.RESPONSES,
         max_body_size=settings.http.max_body_bytes,
+        telemetry=bootstrap.TELEMETRY,
     )
     app.wrap = lambda inner: _outer_layers(inner, settings, drain)
     errors.install(app)

@@ -87,6 +87,10 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+    # {% if cookiecutter.monitoring == "opentelemetry" %}
+    # Nor is the developer's collector told of them.
+    monkeypatch.setenv("APP_MONITORING__ENDPOINT", "none")
+    # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 
 
