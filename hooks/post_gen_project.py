@@ -256,6 +256,16 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
     "tests/infra/resilience": no_redis_cache,
+    "tests/infra/monitoring/test_opentelemetry.py": no_opentelemetry,
+    "tests/infra/monitoring/test_opentelemetry_database.py": lambda answers: (
+        no_opentelemetry(answers) or no_database(answers)
+    ),
+    "tests/infra/monitoring/test_opentelemetry_redis.py": lambda answers: (
+        no_opentelemetry(answers) or no_redis_cache(answers)
+    ),
+    "tests/infra/monitoring/test_opentelemetry_tasks.py": lambda answers: (
+        no_opentelemetry(answers) or no_tasks(answers)
+    ),
     "tests/infra/sessions": no_cache,
     "tests/infra/sessions/test_redis.py": no_redis_cache,
     "tests/infra/tasks": no_tasks,
@@ -270,6 +280,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/test_units.py": no_units,
     "tests/loads.py": no_database,
     "tests/mysql.py": no_mysql,
+    "tests/otlp_receiver.py": no_opentelemetry,
     "tests/pool_jobs.py": no_celery,
     "tests/proxies.py": no_celery,
     "tests/postgresql.py": no_postgresql,

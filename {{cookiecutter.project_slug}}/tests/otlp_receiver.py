@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -13,6 +13,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from app.infra.monitoring.opentelemetry import OpenTelemetrySettings
+from app.settings import Settings
 
 PATIENCE_SECONDS = 60
 
@@ -107,7 +110,7 @@ def receiving() -> Iterator[Receiver]:
     """A collector at a free port."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802  # the name that the library looks for
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.requests.append({name.lower(): text for name, text in self.headers.items()})
             while receiver.hangs.is_set() and not closing.wait(0.02):
@@ -124,10 +127,9 @@ def receiving() -> Iterator[Receiver]:
             """Not to the terminal."""
 
         def handle(self) -> None:
-            try:
+            # Who waited too long has left.
+            with suppress(ConnectionError):
                 super().handle()
-            except ConnectionError:
-                pass  # who waited too long has left
 
     closing = Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -141,6 +143,14 @@ def receiving() -> Iterator[Receiver]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def sending_to(collector: Receiver, settings: Settings, **changes: Any) -> Settings:
+    """`settings` of a service that sends to `collector`, soon and patiently."""
+    quick = {"endpoint": collector.url, "spans_seconds": 0.05, "metrics_seconds": 0.05}
+    patient = {"timeout_seconds": 20, "flush_seconds": 60}
+    chosen = OpenTelemetrySettings(**{**quick, **patient, **changes})
+    return settings.model_copy(update={"monitoring": chosen})
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:

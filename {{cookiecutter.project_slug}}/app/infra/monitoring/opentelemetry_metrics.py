@@ -95,7 +95,7 @@ class _Levels:
         self._levels: dict[tuple[str, ...], float] = {}
 
     def record(self, amount: float, labels: tuple[str, ...]) -> None:
-        self._levels[labels] = amount
+        self._levels[labels] = float(amount)
 
     def data(self, names: tuple[str, ...], began_ns: int, now_ns: int) -> Gauge:
         return Gauge(
