@@ -75,8 +75,8 @@ class OpenTelemetrySettings(MonitoringSettings):
     """What is sent along to be let in, like `authorization=Bearer …,tenant=a`."""
 
     sampling_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the traces that begin here and are kept, a number from 0 to 1; others are kept or not
-    as whoever began them says."""
+    """Share of the traces that begin here and are kept, a number from 0 to 1; others are kept
+    or not as whoever began them says."""
 
     spans_seconds: Seconds = 5.0
     """Seconds that spans wait to be sent together."""
