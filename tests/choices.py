@@ -34,6 +34,7 @@ CORNERS: dict[str, Answers] = {
         "database_driver": "none",
         "cache_backend": "none",
         "task_queue": "none",
+        "monitoring": "none",
         "example": "none",
     },
     "asyncpg+tiered": {
@@ -53,6 +54,7 @@ CORNERS: dict[str, Answers] = {
     },
     "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
     "no-tasks": {"task_queue": "none"},
+    "no-monitoring": {"monitoring": "none"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -140,6 +142,15 @@ TRACES = [
     trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
+    trace("monitoring", {"prometheus"}, "prometheus", "/metrics", r"\bscrap(e|ed|es|ing)\b"),
+    trace("monitoring", {"opentelemetry"}, "opentelemetry", r"\botlp", r"\botel", "collector(?! runs)"),
+    trace(
+        "monitoring",
+        set(CHOICES["monitoring"]) - {"none"},
+        "APP_MONITORING",
+        "psutil",
+        r"\bmetrics?\b",
+    ),
     trace(
         "example",
         {"catalog"},

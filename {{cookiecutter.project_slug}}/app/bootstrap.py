@@ -153,7 +153,11 @@ from app.infra.monitoring.opentelemetry_redis import connect
 # {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring.prometheus import Prometheus, exposed
 # {% endif %}
+# {% if cookiecutter.__rooms %}
 from app.infra.monitoring.sampling import Sample, sampled
+# {% else %}
+from app.infra.monitoring.sampling import sampled
+# {% endif %}
 # {% if cookiecutter.task_queue != "none" %}
 from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
@@ -309,9 +313,7 @@ def single_process_room() -> str | None:
 def beside(settings: Settings, *, worker: bool = False) -> Iterator[None]:
     # {% if cookiecutter.monitoring == "prometheus" %}
     """What the process does that starts the service, or a worker, while that runs."""
-    at = settings.monitoring
-    port = at.worker_port if worker else at.port if at.token is None else None
-    with exposed(settings.http.host, port):
+    with exposed(settings.http.host, settings.monitoring, worker=worker):
         yield
     # {% else %}
     """What the process does that starts the service, or a worker, while that runs: nothing."""
@@ -380,6 +382,7 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
         await stack.enter_async_context(opened({{ cookiecutter.__rooms }}))
         # {% endif %}
         # {% if cookiecutter.monitoring != "none" %}
+        # {% if cookiecutter.__rooms %}
         samples: list[Sample] = [
             # {% if cookiecutter.database_driver != "none" %}
             DatabaseSamples(database).take,
@@ -392,6 +395,9 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
             # {% endif %}
         ]
         await stack.enter_async_context(sampled(samples, settings.monitoring.sample_seconds))
+        # {% else %}
+        await stack.enter_async_context(sampled([], settings.monitoring.sample_seconds))
+        # {% endif %}
         # {% endif %}
         # {% if cookiecutter.cache_backend != "none" %}
         await stack.enter_async_context(warmed(hot_reads(state), settings.cache))

@@ -23,7 +23,7 @@ import hypothesis
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] or cookiecutter.monitoring == "opentelemetry" %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 from pydantic import BaseModel
 # {% endif %}
 
@@ -87,20 +87,26 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
-# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] or cookiecutter.monitoring == "opentelemetry" %}
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    # Several services run at once, and none is looked at unless a test asks for it.
+    for port in ("PORT", "WORKER_PORT"):
+        monkeypatch.setenv(f"APP_MONITORING__{port}", "0")
+    # {% endif %}
+    # {% if cookiecutter.monitoring == "opentelemetry" %}
+    # A collector that is there hears nothing of the tests.
+    monkeypatch.setenv("APP_MONITORING__ENDPOINT", "none")
+    # {% endif %}
+    # {% if cookiecutter.monitoring != "none" %}
+    monkeypatch.setenv("APP_MONITORING__SAMPLE_SECONDS", "3600")
+    # {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 
 
 def with_own_keys(settings: Settings) -> Settings:
     """`settings` with names of the test's own in the servers that are there."""
-    rooms: dict[str, BaseModel] = {}
-    # {% if cookiecutter.monitoring == "opentelemetry" %}
-    # A collector that is there hears nothing of the tests.
-    rooms["monitoring"] = settings.monitoring.model_copy(update={"endpoint": "none"})
-    # {% endif %}
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     prefix = f"test-{uuid.uuid4().hex}"
-    # {% endif %}
+    rooms: dict[str, BaseModel] = {}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     own = {
         "url": TEST_REDIS_URL,
@@ -157,7 +163,7 @@ def _with_copy(migrated_file: Path, folder: Path) -> Settings:
         "busy_timeout_seconds": 60,
         "unit_timeout_seconds": 120,
     }
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] or cookiecutter.monitoring == "opentelemetry" %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     own = with_database(Settings(), url=f"sqlite+aiosqlite:///{path}", **patient)
     return with_own_keys(own)
     # {% else %}
@@ -231,7 +237,7 @@ def shared_settings(server: Server, migrated_database: str) -> Settings:
 def _with_database(migrated_database: str) -> Settings:
     # Time-outs that no busy machine runs into; tests that are about them set their own.
     patient = {"acquire_timeout_seconds": 60, "unit_timeout_seconds": 120}
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] or cookiecutter.monitoring == "opentelemetry" %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
     own = with_database(Settings(), url=migrated_database, **patient)
     return with_own_keys(own)
     # {% else %}
@@ -243,7 +249,7 @@ def _with_database(migrated_database: str) -> Settings:
 @pytest.fixture
 def settings() -> Settings:
     """Settings as they are when nothing is set."""
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.monitoring == "opentelemetry" %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     return with_own_keys(Settings())
     # {% else %}
     return Settings()
@@ -254,7 +260,7 @@ def settings() -> Settings:
 @pytest.fixture(scope="module")
 def shared_settings() -> Settings:
     """Settings that the tests of a module share."""
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.monitoring == "opentelemetry" %}
+    # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     return with_own_keys(Settings())
     # {% else %}
     return Settings()
