@@ -66,9 +66,7 @@ def main() -> None:
         }
         servers = {
             name: stack.enter_context(
-                serving(
-                    *of, "--factory", "--lifespan", "on", APP_MONITORING__ENDPOINT="none"
-                )
+                serving(*of, "--factory", "--lifespan", "on", APP_MONITORING__ENDPOINT="none")
             )
             for name, of in applications.items()
         }

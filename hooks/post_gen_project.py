@@ -277,6 +277,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/monitoring/opentelemetry_backend.py": no_opentelemetry,
     "tests/infra/monitoring/prometheus_backend.py": no_prometheus,
     "tests/infra/monitoring/scraping.py": no_prometheus,
+    "tests/infra/monitoring/sending.py": no_opentelemetry,
     "tests/infra/monitoring/test_cache_samples.py": no_cache_samples,
     "tests/infra/monitoring/test_database_samples.py": no_database_samples,
     "tests/infra/monitoring/test_metrics_route.py": no_prometheus,

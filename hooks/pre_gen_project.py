@@ -30,15 +30,14 @@ DEPENDENCIES = {
     "deptry", "execnet", "fastapi", "forbiddenfruit", "greenlet", "grimp", "h11", "hiredis",
     "httpcore2", "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter",
     "iniconfig", "kombu", "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec",
-    "mypy", "mypy-extensions", "opentelemetry-api",
-    "opentelemetry-exporter-otlp-proto-common", "opentelemetry-proto", "opentelemetry-sdk",
-    "opentelemetry-semantic-conventions", "packaging", "pathspec", "pluggy",
-    "prometheus-client", "prompt-toolkit", "protobuf", "psutil", "psycopg", "psycopg-binary", "pydantic",
-    "pydantic-core", "pydantic-settings", "pygments", "pytest", "pytest-cov", "pytest-xdist",
-    "python-dateutil", "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "six",
-    "sortedcontainers", "sqlalchemy", "starlette", "structlog", "tomli", "truststore",
-    "types-psutil", "typing-extensions", "typing-inspection", "tzdata", "tzlocal", "uvicorn",
-    "uvloop", "vine", "watchfiles", "wcwidth",
+    "mypy", "mypy-extensions", "opentelemetry-api", "opentelemetry-exporter-otlp-proto-common",
+    "opentelemetry-proto", "opentelemetry-sdk", "opentelemetry-semantic-conventions", "packaging",
+    "pathspec", "pluggy", "prometheus-client", "prompt-toolkit", "protobuf", "psutil", "psycopg",
+    "psycopg-binary", "pydantic", "pydantic-core", "pydantic-settings", "pygments", "pytest",
+    "pytest-cov", "pytest-xdist", "python-dateutil", "python-dotenv", "redis",
+    "requirements-parser", "rich", "ruff", "six", "sortedcontainers", "sqlalchemy", "starlette",
+    "structlog", "tomli", "truststore", "types-psutil", "typing-extensions", "typing-inspection",
+    "tzdata", "tzlocal", "uvicorn", "uvloop", "vine", "watchfiles", "wcwidth",
 }  # fmt: skip
 
 # Cookiecutter evaluates the first in answers given on the command line, and the template's own

@@ -55,6 +55,19 @@ CORNERS: dict[str, Answers] = {
     "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
     "no-tasks": {"task_queue": "none"},
     "no-monitoring": {"monitoring": "none"},
+    "opentelemetry": {"monitoring": "opentelemetry", "example": "none"},
+    "opentelemetry+taskiq": {
+        "database_driver": "psycopg",
+        "cache_backend": "redis",
+        "task_queue": "taskiq-redis",
+        "monitoring": "opentelemetry",
+    },
+    "opentelemetry+celery": {
+        "database_driver": "asyncpg",
+        "cache_backend": "tiered",
+        "task_queue": "celery-redis",
+        "monitoring": "opentelemetry",
+    },
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -142,8 +155,10 @@ TRACES = [
     trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
-    trace("monitoring", {"prometheus"}, "prometheus", "/metrics", r"\bscrap(e|ed|es|ing)\b"),
-    trace("monitoring", {"opentelemetry"}, "opentelemetry", r"\botlp", r"\botel", "collector(?! runs)"),
+    trace(
+        "monitoring", {"prometheus"}, "prometheus", "(?<!/v1)/metrics", r"\bscrap(e|ed|es|ing)\b"
+    ),
+    trace("monitoring", {"opentelemetry"}, "opentelemetry", r"\botlp", r"\botel"),
     trace(
         "monitoring",
         set(CHOICES["monitoring"]) - {"none"},

@@ -120,8 +120,11 @@ def install(project: Path) -> Installed:
     return Installed(copy, copy / ".venv" / scripts / "python")
 
 
-# Several services run at once.
-FREE_PORTS = {"APP_MONITORING__PORT": "0", "APP_MONITORING__WORKER_PORT": "0"}
+def free_ports(project: Installed) -> dict[str, str]:
+    """Settings of a service beside others, where it has these settings."""
+    has = (project.path / ".env.example").read_text(encoding="utf-8")
+    names = ("APP_MONITORING__PORT", "APP_MONITORING__WORKER_PORT")
+    return {name: "0" for name in names if name in has}
 
 
 @contextmanager
@@ -136,7 +139,7 @@ def serving(
     process = subprocess.Popen(
         [project.python, "-m", "app", "serve", "--no-reload", "--port", "0"],
         cwd=project.path,
-        env=clean_environment() | FREE_PORTS | settings,
+        env=clean_environment() | free_ports(project) | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -162,7 +165,7 @@ def working(project: Installed, **settings: str) -> Iterator[None]:
     process = subprocess.Popen(
         [project.python, "-m", "app", "worker", "--health-port", "0"],
         cwd=project.path,
-        env=clean_environment() | FREE_PORTS | settings,
+        env=clean_environment() | free_ports(project) | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

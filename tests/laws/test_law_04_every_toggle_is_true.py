@@ -3,6 +3,7 @@
 `license` makes a file only; `tests/test_texts.py` reads it.
 """
 
+import json
 import os
 import re
 import signal
@@ -10,16 +11,20 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
-from choices import CHOICES, Answers, corner
+from choices import CHOICES, ROOT, Answers, corner
 from conftest import Install
 from httpx2 import Client, ConnectError, TransportError, get
 from project import Installed, serving, working
 from services import PATIENCE_SECONDS, Database, Redis
+from template import program
 
 pytestmark = pytest.mark.environment
 
+# The collector that the projects' own tests have.
+COLLECTOR = program(ROOT / "{{cookiecutter.project_slug}}" / "tests" / "otlp_receiver.py")
 PRODUCT = {"sku": "A-1", "name": "Lamp", "price": "19.99", "currency": "EUR"}
 FILES_ONLY = {"license"}
 PROVEN = {
@@ -33,7 +38,7 @@ PROVEN = {
         "celery-rabbitmq",
         "none",
     },
-    "monitoring": {"prometheus", "none"},
+    "monitoring": {"prometheus", "opentelemetry", "none"},
     "example": {"catalog", "none"},
 }
 
@@ -297,6 +302,68 @@ class TestMonitoring:
             eventually(lambda: any('"route":"unmatched"' in line for line in log))
         for package in ("prometheus_client", "psutil"):
             assert "ModuleNotFoundError" in project.complaints("-c", f"import {package}")
+
+
+def telling(collector: Any) -> dict[str, str]:
+    """Settings of a service that tells `collector` at once."""
+    return {
+        "APP_MONITORING__ENDPOINT": collector.url,
+        "APP_MONITORING__SPANS_SECONDS": "0.1",
+        "APP_MONITORING__METRICS_SECONDS": "0.1",
+        "APP_MONITORING__SAMPLE_SECONDS": "0.2",
+    }
+
+
+class TestOpenTelemetry:
+    @corner("opentelemetry", "opentelemetry+taskiq")
+    def test_service_is_told_of(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Spans, figures, and lines of the log that name the trace."""
+        project = installed(answers)
+        log: list[str] = []
+        with COLLECTOR.receiving() as collector:
+            settings = {**database(project, answers), **telling(collector)}
+            with serving(project, log, **settings) as client:
+                for _ in range(3):
+                    assert client.get("/").status_code == 200
+                eventually(lambda: len(collector.named("GET /")) == 3)
+                eventually(lambda: collector.points("http_requests_total"))
+            counted = collector.points("http_requests_total")["GET", "/", "2xx"]
+            assert counted.as_double == 3
+            assert collector.points("process_resident_memory_bytes")
+            for span in collector.named("GET /"):
+                lines = [line for line in log if span.trace_id in line]
+                assert [json.loads(line)["event"] for line in lines] == ["request"]
+
+    @corner("opentelemetry+taskiq", "opentelemetry+celery")
+    def test_trace_reaches_the_worker(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """From the request through its statements into the job, its statements and commands."""
+        project = installed(answers)
+        with COLLECTOR.receiving() as collector:
+            settings = {**database(project, answers), **telling(collector)}
+            with serving(project, **settings) as client, working(project, **settings):
+                task = import_prices(client)
+                eventually(lambda: client.get(task).json()["state"] == "succeeded")
+            # What was left was sent at the end, by either of them.
+            [request] = collector.named("POST /v1/products/import")
+            [job] = collector.named("catalog.import_prices")
+            trace = collector.trace(request.trace_id)
+            assert job in trace
+            assert request.resource["service.instance.id"] != job.resource["service.instance.id"]
+            for part in (request, job):
+                of_process = [span for span in trace if span.resource == part.resource]
+                statements = {span.attributes.get("db.query.text", "") for span in of_process}
+                assert any(statement.startswith("INSERT INTO") for statement in statements)
+            assert any(
+                span.attributes.get("db.system.name") == "redis" and span.resource == job.resource
+                for span in trace
+            )
+            ids = {span.span_id for span in trace}
+            assert [span for span in trace if span.parent_id not in ids] == [request]
+            assert collector.points("task_attempts_total")
 
 
 class TestExample:

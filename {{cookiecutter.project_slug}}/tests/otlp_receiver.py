@@ -14,9 +14,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from app.infra.monitoring.opentelemetry import OpenTelemetrySettings
-from app.settings import Settings
-
 PATIENCE_SECONDS = 60
 
 
@@ -143,14 +140,6 @@ def receiving() -> Iterator[Receiver]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def sending_to(collector: Receiver, settings: Settings, **changes: Any) -> Settings:
-    """`settings` of a service that sends to `collector`, soon and patiently."""
-    quick = {"endpoint": collector.url, "spans_seconds": 0.05, "metrics_seconds": 0.05}
-    patient = {"timeout_seconds": 20, "flush_seconds": 60}
-    chosen = OpenTelemetrySettings(**{**quick, **patient, **changes})
-    return settings.model_copy(update={"monitoring": chosen})
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:

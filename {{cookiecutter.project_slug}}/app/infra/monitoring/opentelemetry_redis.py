@@ -22,7 +22,7 @@ def connect(settings: RedisConnection) -> Redis:
 class _Traced(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         with _span(str(args[0])):
-            return await super().execute_command(*args, **options)
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         return _TracedPipeline(

@@ -16,7 +16,8 @@ from app import bootstrap
 from app.infra.monitoring.opentelemetry import OpenTelemetrySettings
 from app.main import create_app
 from app.settings import Settings
-from tests.otlp_receiver import PATIENCE_SECONDS, Receiver, Span, receiving, sending_to
+from tests.infra.monitoring.sending import sending_to
+from tests.otlp_receiver import PATIENCE_SECONDS, Receiver, Span, receiving
 from tests.recorded import Log, recorded
 from tests.serving import running
 

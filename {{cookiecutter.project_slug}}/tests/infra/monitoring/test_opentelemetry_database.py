@@ -12,7 +12,8 @@ from app.infra.database import Database
 from app.infra.lifecycle import opened
 from app.main import create_app
 from app.settings import Settings
-from tests.otlp_receiver import Receiver, Span, receiving, sending_to
+from tests.infra.monitoring.sending import sending_to
+from tests.otlp_receiver import Receiver, Span, receiving
 from tests.serving import running
 
 STATEMENT = "SELECT 1 WHERE 'told' = :secret"

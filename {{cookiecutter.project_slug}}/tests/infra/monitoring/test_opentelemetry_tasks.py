@@ -14,7 +14,8 @@ from app.infra.tasks.working import sweep
 from app.main import create_app
 from app.settings import Settings
 from tests import task_jobs
-from tests.otlp_receiver import Receiver, receiving, sending_to
+from tests.infra.monitoring.sending import sending_to
+from tests.otlp_receiver import Receiver, receiving
 from tests.recorded import recorded
 from tests.serving import running
 from tests.task_rooms import open_tasks, with_tasks
