@@ -139,6 +139,10 @@ def no_traced_tasks(answers: Answers) -> bool:
     return no_opentelemetry(answers) or no_tasks(answers)
 
 
+def no_compose(answers: Answers) -> bool:
+    return no_servers(answers) and no_monitoring(answers)
+
+
 def no_prometheus_worker(answers: Answers) -> bool:
     return no_prometheus(answers) or no_worker(answers)
 
@@ -237,7 +241,26 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/units.py": no_units,
     "app/worker.py": no_worker,
     "app/worker_pool.py": no_celery,
-    "compose.yaml": no_servers,
+    "compose.yaml": no_compose,
+    "monitoring": no_monitoring,
+    "monitoring/alerts": no_prometheus,
+    "monitoring/alerts/cache.yml": no_cache,
+    "monitoring/alerts/database.yml": no_database,
+    "monitoring/alerts/resilience.yml": no_redis_cache,
+    "monitoring/alerts/tasks.yml": no_tasks,
+    "monitoring/alerts/tests/cache.yml": no_cache,
+    "monitoring/alerts/tests/database.yml": no_database,
+    "monitoring/alerts/tests/resilience.yml": no_redis_cache,
+    "monitoring/alerts/tests/tasks.yml": no_tasks,
+    "monitoring/alerts/tests/worker.yml": no_worker,
+    "monitoring/alerts/worker.yml": no_worker,
+    "monitoring/collector.yaml": no_opentelemetry,
+    "monitoring/grafana": no_prometheus,
+    "monitoring/grafana/dashboards/cache.json": no_cache,
+    "monitoring/grafana/dashboards/database.json": no_database,
+    "monitoring/grafana/dashboards/resilience.json": no_redis_cache,
+    "monitoring/grafana/dashboards/tasks.json": no_tasks,
+    "monitoring/prometheus.yml": no_prometheus,
     "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
     "tests/catalog": no_example,
@@ -278,7 +301,9 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/monitoring/prometheus_backend.py": no_prometheus,
     "tests/infra/monitoring/scraping.py": no_prometheus,
     "tests/infra/monitoring/sending.py": no_opentelemetry,
+    "tests/infra/monitoring/test_alerts.py": no_prometheus,
     "tests/infra/monitoring/test_cache_samples.py": no_cache_samples,
+    "tests/infra/monitoring/test_dashboards.py": no_prometheus,
     "tests/infra/monitoring/test_database_samples.py": no_database_samples,
     "tests/infra/monitoring/test_metrics_route.py": no_prometheus,
     "tests/infra/monitoring/test_opentelemetry.py": no_opentelemetry,
@@ -307,6 +332,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/mysql.py": no_mysql,
     "tests/otlp_receiver.py": no_opentelemetry,
     "tests/pool_jobs.py": no_celery,
+    "tests/promql.py": no_prometheus,
     "tests/proxies.py": no_celery,
     "tests/postgresql.py": no_postgresql,
     "tests/rabbitmq_servers.py": no_rabbitmq,

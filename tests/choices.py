@@ -155,9 +155,16 @@ TRACES = [
     trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
+    Trace(frozenset(SERVERS), ("require.services",)),
+    Trace(
+        frozenset({*SERVERS, ("monitoring", "prometheus"), ("monitoring", "opentelemetry")}),
+        ("docker", "compose"),
+    ),
     trace(
         "monitoring", {"prometheus"}, "prometheus", "(?<!/v1)/metrics", r"\bscrap(e|ed|es|ing)\b"
     ),
+    trace("monitoring", {"prometheus"}, "dashboard", "promtool"),
+    trace("monitoring", {"prometheus", "opentelemetry"}, "grafana"),
     trace("monitoring", {"opentelemetry"}, "opentelemetry", r"\botlp", r"\botel"),
     trace(
         "monitoring",
@@ -176,10 +183,6 @@ TRACES = [
         "(?<!con)currenc",
     ),
 ]
-
-
-# Words that any one of the servers may leave.
-SERVER_WORDS = ("docker", "compose", "require.services")
 
 
 def servers(answers: Answers) -> list[tuple[str, str]]:
