@@ -129,7 +129,7 @@ def free_ports(project: Installed) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    project: Installed, log: list[str] | None = None, **settings: str
+    project: Installed, log: list[str] | None = None, /, **settings: str
 ) -> Iterator[httpx2.Client]:
     """A client of `python -m app serve` at a free port; the process ends with the context.
 

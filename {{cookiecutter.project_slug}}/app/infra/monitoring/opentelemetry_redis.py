@@ -40,7 +40,8 @@ class _TracedPipeline(Pipeline):
 
 @contextmanager
 def _span(name: str) -> Iterator[None]:
-    if not trace.get_current_span().is_recording():
+    # A pipeline may turn out to have nothing to do.
+    if not name or not trace.get_current_span().is_recording():
         yield
         return
     attributes = {"db.system.name": "redis", "db.operation.name": name}
