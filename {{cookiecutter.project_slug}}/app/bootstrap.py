@@ -28,7 +28,6 @@ from typing import Any
 
 import click
 from fastapi import APIRouter, FastAPI
-from fastapi.telemetry import TelemetryConfig
 
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
@@ -217,10 +216,10 @@ _SLUG = "{{ cookiecutter.project_slug }}"
 
 # {% endif %}
 # {% if cookiecutter.monitoring == "opentelemetry" %}
-TELEMETRY: TelemetryConfig = opentelemetry.TELEMETRY
+TELEMETRY = opentelemetry.TELEMETRY
 """What FastAPI tells of requests by itself: spans."""
 # {% else %}
-TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+TELEMETRY = None
 """What FastAPI tells of requests by itself: nothing."""
 # {% endif %}
 
