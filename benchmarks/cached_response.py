@@ -75,9 +75,11 @@ def make():
 
 
 @contextmanager
-def serving(folder: Path, application: str, *options: str) -> Iterator[tuple[int, int]]:
+def serving(
+    folder: Path, application: str, *options: str, port: int | None = None
+) -> Iterator[tuple[int, int]]:
     """The pid and the port of a server; its log is thrown away like that of any other."""
-    port = 8600 + os.getpid() % 1000 + len(application)
+    port = port or 8600 + os.getpid() % 1000 + len(application)
     command = ["uvicorn", application, "--port", str(port), "--no-access-log", *options]
     process = subprocess.Popen(
         [sys.executable, "-m", *command, "--loop", "uvloop", "--http", "httptools"],
