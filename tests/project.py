@@ -128,18 +128,22 @@ def free_ports(project: Installed) -> dict[str, str]:
 
 
 @contextmanager
-def serving(
-    project: Installed, log: list[str] | None = None, /, **settings: str
-) -> Iterator[httpx2.Client]:
-    """A client of `python -m app serve` at a free port; the process ends with the context.
+def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
+    """A client of `python -m app serve` at a free port; the process ends with the context."""
+    with logged(project, settings) as (client, _):
+        yield client
 
-    `log` is given the lines that the service writes.
-    """
-    lines = [] if log is None else log
+
+@contextmanager
+def logged(
+    project: Installed, settings: Mapping[str, str]
+) -> Iterator[tuple[httpx2.Client, list[str]]]:
+    """The same, and the lines that it logs, as they come."""
+    lines: list[str] = []
     process = subprocess.Popen(
         [project.python, "-m", "app", "serve", "--no-reload", "--port", "0"],
         cwd=project.path,
-        env=clean_environment() | free_ports(project) | settings,
+        env={**clean_environment(), **free_ports(project), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -152,7 +156,7 @@ def serving(
         try:
             with httpx2.Client(base_url=listening_at(process.stderr, lines), timeout=30) as client:
                 rest.start()
-                yield client
+                yield client, lines
         finally:
             process.terminate()
             if rest.ident:
@@ -165,7 +169,7 @@ def working(project: Installed, **settings: str) -> Iterator[None]:
     process = subprocess.Popen(
         [project.python, "-m", "app", "worker", "--health-port", "0"],
         cwd=project.path,
-        env=clean_environment() | free_ports(project) | settings,
+        env={**clean_environment(), **free_ports(project), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ import pytest
 from choices import CHOICES, ROOT, Answers, corner
 from conftest import Install
 from httpx2 import Client, ConnectError, TransportError, get
-from project import Installed, serving, working
+from project import Installed, logged, serving, working
 from services import PATIENCE_SECONDS, Database, Redis
 from template import program
 
@@ -256,13 +256,12 @@ class TestMonitoring:
     ) -> None:
         """Every answer is counted, also those of a worker that was killed, and no request twice."""
         project, port = installed(answers), free_port()
-        settings = {**database(project, answers), "APP_HTTP__WORKERS": "4"}
-        log: list[str] = []
+        many = {"APP_HTTP__WORKERS": "4", "APP_MONITORING__PORT": str(port)}
 
         def begun() -> list[int]:
             return [int(pid) for pid in re.findall(r"server process \[(\d+)\]", "".join(log))]
 
-        with serving(project, log, APP_MONITORING__PORT=str(port), **settings) as client:
+        with logged(project, {**database(project, answers), **many}) as (client, log):
             eventually(lambda: len(begun()) == 4)
             sent = received = 0
             for part in range(2):
@@ -293,9 +292,8 @@ class TestMonitoring:
     def test_nobody_is_told(self, installed: Install, database: Database, answers: Answers) -> None:
         """No port, no route, no package; the lines of the log stay."""
         project, port = installed(answers), free_port()
-        log: list[str] = []
         settings = {**database(project, answers), "APP_MONITORING__PORT": str(port)}
-        with serving(project, log, **settings) as client:
+        with logged(project, settings) as (client, log):
             assert client.get("/metrics").status_code == 404
             with pytest.raises(ConnectError):
                 get(f"http://127.0.0.1:{port}/metrics")
@@ -321,10 +319,9 @@ class TestOpenTelemetry:
     ) -> None:
         """Spans, figures, and lines of the log that name the trace."""
         project = installed(answers)
-        log: list[str] = []
         with COLLECTOR.receiving() as collector:
             settings = {**database(project, answers), **telling(collector)}
-            with serving(project, log, **settings) as client:
+            with logged(project, settings) as (client, log):
                 for _ in range(3):
                     assert client.get("/").status_code == 200
                 eventually(lambda: len(collector.named("GET /")) == 3)
