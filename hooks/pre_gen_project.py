@@ -31,14 +31,15 @@ DEPENDENCIES = {
     "forbiddenfruit", "frozenlist", "greenlet", "grimp", "h11", "hiredis", "httpcore2", "httptools",
     "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter", "iniconfig", "kombu",
     "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec", "multidict", "mypy",
-    "mypy-extensions", "opentelemetry-api", "packaging", "pamqp", "pathspec", "pluggy",
-    "prompt-toolkit", "propcache", "psycopg", "psycopg-binary", "pycron", "pydantic",
-    "pydantic-core", "pydantic-settings", "pygments", "pytest", "pytest-cov", "pytest-xdist",
-    "python-dateutil", "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "six",
-    "sortedcontainers", "sqlalchemy", "starlette", "structlog", "taskiq", "taskiq-aio-pika",
-    "taskiq-dependencies", "taskiq-redis", "tomli", "truststore", "typing-extensions",
-    "typing-inspection", "tzdata", "tzlocal", "uvicorn", "uvloop", "vine", "watchfiles", "wcwidth",
-    "yarl",
+    "mypy-extensions", "opentelemetry-api", "opentelemetry-exporter-otlp-proto-common",
+    "opentelemetry-proto", "opentelemetry-sdk", "opentelemetry-semantic-conventions", "packaging",
+    "pamqp", "pathspec", "pluggy", "prometheus-client", "prompt-toolkit", "propcache", "protobuf",
+    "psutil", "psycopg", "psycopg-binary", "pycron", "pydantic", "pydantic-core",
+    "pydantic-settings", "pygments", "pytest", "pytest-cov", "pytest-xdist", "python-dateutil",
+    "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "six", "sortedcontainers",
+    "sqlalchemy", "starlette", "structlog", "taskiq", "taskiq-aio-pika", "taskiq-dependencies",
+    "taskiq-redis", "tomli", "truststore", "types-psutil", "typing-extensions", "typing-inspection",
+    "tzdata", "tzlocal", "uvicorn", "uvloop", "vine", "watchfiles", "wcwidth", "yarl",
 }  # fmt: skip
 
 # Cookiecutter evaluates the first in answers given on the command line, and the template's own

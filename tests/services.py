@@ -104,6 +104,10 @@ class Redis:
         """Let it hang: connections stay, and nobody answers."""
         self._process.send_signal(signal.SIGSTOP)
 
+    def resume(self) -> None:
+        """Let it answer again."""
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()

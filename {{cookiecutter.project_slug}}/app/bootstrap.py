@@ -130,17 +130,39 @@ from app.infra.lifecycle import opened
 # {% endif %}
 # {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring import Recorder, listening, metrics_route
+# {% elif cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring import Recorder, listening, opentelemetry
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.infra.monitoring.cache_samples import CacheSamples
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.monitoring.database_samples import DatabaseSamples
 # {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring.opentelemetry import OpenTelemetry
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.monitoring.opentelemetry_database import statements_traced
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+from app.infra.monitoring.opentelemetry_redis import connect
+# {% endif %}
+# {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring.prometheus import Prometheus, exposed
+# {% endif %}
+# {% if cookiecutter.__rooms %}
 from app.infra.monitoring.sampling import Sample, sampled
+# {% else %}
+from app.infra.monitoring.sampling import sampled
+# {% endif %}
 # {% if cookiecutter.task_queue != "none" %}
 from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] and cookiecutter.monitoring != "opentelemetry" %}
+from app.infra.redis import connect
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions import SessionMiddleware, Sessions
@@ -192,10 +214,18 @@ if TYPE_CHECKING:
     from app.infra.database.migrations import Migrations
 # {% endif %}
 
-# {% if cookiecutter.cache_backend != "none" %}
+# {% if cookiecutter.cache_backend != "none" or cookiecutter.monitoring == "opentelemetry" %}
 _SLUG = "{{ cookiecutter.project_slug }}"
 
 # {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+TELEMETRY = opentelemetry.TELEMETRY
+"""What FastAPI tells of requests by itself: spans."""
+# {% else %}
+TELEMETRY = None
+"""What FastAPI tells of requests by itself: nothing."""
+# {% endif %}
+
 State = dict[str, Any]
 """What handlers find as `request.state`; `checks` maps names to what readiness asks."""
 
@@ -285,9 +315,7 @@ def single_process_room() -> str | None:
 def beside(settings: Settings, *, worker: bool = False) -> Iterator[None]:
     # {% if cookiecutter.monitoring == "prometheus" %}
     """What the process does that starts the service, or a worker, while that runs."""
-    at = settings.monitoring
-    port = at.worker_port if worker else at.port if at.token is None else None
-    with exposed(settings.http.host, port):
+    with exposed(settings.http.host, settings.monitoring, worker=worker):
         yield
     # {% else %}
     """What the process does that starts the service, or a worker, while that runs: nothing."""
@@ -349,10 +377,14 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
         # {% if cookiecutter.monitoring != "none" %}
         await stack.enter_async_context(listening(*make_recorders(settings)))
         # {% endif %}
+        # {% if cookiecutter.monitoring == "opentelemetry" and cookiecutter.database_driver != "none" %}
+        stack.enter_context(statements_traced())
+        # {% endif %}
         # {% if cookiecutter.__rooms %}
         await stack.enter_async_context(opened({{ cookiecutter.__rooms }}))
         # {% endif %}
         # {% if cookiecutter.monitoring != "none" %}
+        # {% if cookiecutter.__rooms %}
         samples: list[Sample] = [
             # {% if cookiecutter.database_driver != "none" %}
             DatabaseSamples(database).take,
@@ -365,6 +397,9 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
             # {% endif %}
         ]
         await stack.enter_async_context(sampled(samples, settings.monitoring.sample_seconds))
+        # {% else %}
+        await stack.enter_async_context(sampled([], settings.monitoring.sample_seconds))
+        # {% endif %}
         # {% endif %}
         # {% if cookiecutter.cache_backend != "none" %}
         await stack.enter_async_context(warmed(hot_reads(state), settings.cache))
@@ -413,6 +448,10 @@ def make_recorders(settings: Settings) -> list[Recorder]:
     """Who listens to what the rooms and slices record."""
     # {% if cookiecutter.monitoring == "prometheus" %}
     return [Prometheus(settings.monitoring)]
+    # {% elif cookiecutter.monitoring == "opentelemetry" %}
+    return [
+        OpenTelemetry(settings.monitoring, service=_SLUG, environment=settings.environment),
+    ]
     # {% endif %}
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
@@ -443,9 +482,9 @@ def make_cache(settings: Settings) -> Cache:
     # {% if cookiecutter.cache_backend == "memory" %}
     backend = Memory(settings.cache)
     # {% elif cookiecutter.cache_backend == "redis" %}
-    backend = RedisCache(settings.cache)
+    backend = RedisCache(settings.cache, connect)
     # {% else %}
-    backend = Tiered(settings.cache)
+    backend = Tiered(settings.cache, connect)
     # {% endif %}
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     return Cache(backend, settings.cache, loading=from_primary)
@@ -459,7 +498,7 @@ def make_sessions(settings: Settings) -> Sessions:
     # {% if cookiecutter.cache_backend == "memory" %}
     return Sessions(MemorySessions(settings.sessions), settings.sessions)
     # {% else %}
-    return Sessions(RedisSessions(settings.sessions), settings.sessions)
+    return Sessions(RedisSessions(settings.sessions, connect), settings.sessions)
     # {% endif %}
 # {% endif %}
 # {% if cookiecutter.task_queue != "none" %}

@@ -1,6 +1,7 @@
 """The application."""
 
 import asyncio
+import platform
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,9 +22,14 @@ from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
 from app.infra.http.hosts import TrustedHosts
 from app.infra.http.request import RequestMiddleware
+from app.infra.monitoring import Gauge
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()
+
+INFO = Gauge(
+    "service_info", "Always 1; its labels tell what runs", ["version", "python"], across="max"
+)
 
 API_PREFIX = "/v1"
 _DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
@@ -68,6 +74,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_rooms(settings) as state:
             loop = type(asyncio.get_running_loop()).__module__
+            tell_version(about)
             logger.info("service started", version=about.version, loop=loop)
             yield {**state, "drain": drain}
 
@@ -82,6 +89,7 @@ def create_app(
         lifespan=lifespan,
         responses=errors.RESPONSES,
         max_body_size=settings.http.max_body_bytes,
+        telemetry=bootstrap.TELEMETRY,
     )
     app.wrap = lambda inner: _outer_layers(inner, settings, drain)
     errors.install(app)
@@ -121,6 +129,11 @@ def from_environment() -> FastAPI:
     settings = load_settings()
     logs.configure(settings.logs)
     return create_app(settings)
+
+
+def tell_version(about: About) -> None:
+    """Tell whoever watches what runs."""
+    INFO.set(1, about.version, platform.python_version())
 
 
 def read_about() -> About:

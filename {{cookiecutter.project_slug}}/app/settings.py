@@ -39,6 +39,8 @@ from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
 # {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring.prometheus import PrometheusSettings
+# {% elif cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring.opentelemetry import OpenTelemetrySettings
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions.memory import MemorySessionSettings
@@ -140,6 +142,8 @@ class Settings(BaseSettings):
     # {% endif %}
     # {% if cookiecutter.monitoring == "prometheus" %}
     monitoring: PrometheusSettings = PrometheusSettings()
+    # {% elif cookiecutter.monitoring == "opentelemetry" %}
+    monitoring: OpenTelemetrySettings = OpenTelemetrySettings()
     # {% endif %}
 
     @property

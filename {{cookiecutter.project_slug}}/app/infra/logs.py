@@ -8,7 +8,7 @@ it was written for.
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, BinaryIO, Literal, TextIO, cast
@@ -21,6 +21,9 @@ from structlog.typing import EventDict, Processor
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 route: ContextVar[Callable[[], str] | None] = ContextVar("route", default=None)
 """Names the route of the request that is served, once it is known."""
+
+additions: list[Callable[[], Mapping[str, object]]] = []
+"""What every line carries besides, asked for when it is written."""
 
 
 class LogSettings(BaseModel, use_attribute_docstrings=True):
@@ -38,7 +41,7 @@ def configure(settings: LogSettings) -> None:
     )
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     processors: list[Processor] = [
-        _add_request_id,
+        _add_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
@@ -106,9 +109,11 @@ def place() -> dict[str, str]:
     return {} if name is None else {"route": name()}
 
 
-def _add_request_id(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _add_context(_logger: object, _method: str, event: EventDict) -> EventDict:
     if (current := request_id.get()) is not None:
         event["request_id"] = current
+    for addition in additions:
+        event.update(addition())
     return event
 
 
