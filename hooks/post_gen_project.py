@@ -123,6 +123,10 @@ def no_prometheus(answers: Answers) -> bool:
     return answers["monitoring"] != "prometheus"
 
 
+def no_sentry(answers: Answers) -> bool:
+    return answers["error_tracking"] != "sentry"
+
+
 def no_units(answers: Answers) -> bool:
     return no_database(answers) and no_example(answers)
 
@@ -179,6 +183,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/monitoring/metrics_route.py": no_prometheus,
     "app/infra/monitoring/prometheus.py": no_prometheus,
     "app/infra/monitoring/sampling.py": no_monitoring,
+    "app/infra/monitoring/sentry.py": no_sentry,
     "app/infra/monitoring/settings.py": no_monitoring,
     "app/infra/monitoring/task_samples.py": lambda answers: (
         no_monitoring(answers) or no_tasks(answers)
@@ -242,6 +247,10 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
+    "tests/infra/monitoring/test_sentry.py": no_sentry,
+    "tests/infra/monitoring/test_sentry_jobs.py": lambda answers: (
+        no_sentry(answers) or no_tasks(answers)
+    ),
     "tests/infra/resilience": no_redis_cache,
     "tests/infra/sessions": no_cache,
     "tests/infra/sessions/test_redis.py": no_redis_cache,
@@ -264,6 +273,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/redis_broker.py": no_redis_queue,
     "tests/redis_servers.py": no_redis,
     "tests/replicated.py": no_server,
+    "tests/sentry_endpoint.py": no_sentry,
     "tests/servers.py": no_server,
     "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,

@@ -26,16 +26,17 @@ DEVICES = {"con", "prn", "aux", "nul", *PORTS}
 DEPENDENCIES = {
     "aio-pika", "aiormq", "aiosqlite", "alembic", "amqp", "annotated-doc", "annotated-types",
     "anyio", "ast-serialize", "async-timeout", "asyncmy", "asyncpg", "billiard", "blockbuster",
-    "celery", "click", "click-didyoumean", "click-plugins", "click-repl", "colorama", "coverage",
-    "deptry", "execnet", "fastapi", "forbiddenfruit", "greenlet", "grimp", "h11", "hiredis",
-    "httpcore2", "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter",
-    "iniconfig", "kombu", "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec",
-    "mypy", "mypy-extensions", "opentelemetry-api", "packaging", "pathspec", "pluggy",
+    "celery", "certifi", "click", "click-didyoumean", "click-plugins", "click-repl", "colorama",
+    "coverage", "deptry", "execnet", "fastapi", "forbiddenfruit", "greenlet", "grimp", "h11",
+    "hiredis", "httpcore2", "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna",
+    "import-linter", "iniconfig", "kombu", "librt", "mako", "markdown-it-py", "markupsafe", "mdurl",
+    "msgspec", "mypy", "mypy-extensions", "opentelemetry-api", "packaging", "pathspec", "pluggy",
     "prompt-toolkit", "psycopg", "psycopg-binary", "pydantic", "pydantic-core", "pydantic-settings",
-    "pygments", "pytest", "pytest-cov", "pytest-xdist", "python-dateutil", "python-dotenv", "redis",
-    "requirements-parser", "rich", "ruff", "six", "sortedcontainers", "sqlalchemy", "starlette",
-    "structlog", "tomli", "truststore", "typing-extensions", "typing-inspection", "tzdata",
-    "tzlocal", "uvicorn", "uvloop", "vine", "watchfiles", "wcwidth",
+    "pygments", "pyinstrument", "pytest", "pytest-cov", "pytest-xdist", "python-dateutil",
+    "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "sentry-sdk", "six",
+    "sortedcontainers", "sqlalchemy", "starlette", "structlog", "tomli", "truststore",
+    "typing-extensions", "typing-inspection", "tzdata", "tzlocal", "urllib3", "uvicorn", "uvloop",
+    "vine", "watchfiles", "wcwidth",
 }  # fmt: skip
 
 # Cookiecutter evaluates the first in answers given on the command line, and the template's own

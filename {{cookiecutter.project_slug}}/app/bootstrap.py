@@ -29,6 +29,9 @@ from typing import Any
 import click
 from fastapi import APIRouter, FastAPI
 
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.about import read_about
+# {% endif %}
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.catalog import cached as catalog_cached
@@ -130,6 +133,10 @@ from app.infra.lifecycle import opened
 # {% endif %}
 # {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring import Recorder, listening, metrics_route
+# {% elif cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring import Recorder, listening
+# {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.infra.monitoring.cache_samples import CacheSamples
 # {% endif %}
@@ -138,9 +145,12 @@ from app.infra.monitoring.database_samples import DatabaseSamples
 # {% endif %}
 from app.infra.monitoring.prometheus import Prometheus, exposed
 from app.infra.monitoring.sampling import Sample, sampled
-# {% if cookiecutter.task_queue != "none" %}
-from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring.sentry import Sentry
+# {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" and cookiecutter.task_queue != "none" %}
+from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions import SessionMiddleware, Sessions
@@ -343,7 +353,7 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     # {% endif %}
     # {% if cookiecutter.__opened %}
     async with AsyncExitStack() as stack:
-        # {% if cookiecutter.monitoring != "none" %}
+        # {% if cookiecutter.__listening %}
         await stack.enter_async_context(listening(*make_recorders(settings)))
         # {% endif %}
         # {% if cookiecutter.__rooms %}
@@ -403,14 +413,19 @@ def wire_catalog_jobs(store: Store, lists: PriceListStore, ratings: RatingStore)
 # {% endif %}
 # {% endif %}
 # {% endif %}
-# {% if cookiecutter.monitoring != "none" %}
+# {% if cookiecutter.__listening %}
 
 
 def make_recorders(settings: Settings) -> list[Recorder]:
     """Who listens to what the rooms and slices record."""
-    # {% if cookiecutter.monitoring == "prometheus" %}
-    return [Prometheus(settings.monitoring)]
-    # {% endif %}
+    return [
+        # {% if cookiecutter.monitoring == "prometheus" %}
+        Prometheus(settings.monitoring),
+        # {% endif %}
+        # {% if cookiecutter.error_tracking == "sentry" %}
+        Sentry(settings.sentry, release=read_about().version, environment=settings.environment),
+        # {% endif %}
+    ]
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 

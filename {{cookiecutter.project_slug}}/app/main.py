@@ -1,19 +1,17 @@
 """The application."""
 
 import asyncio
-import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import bootstrap, errors
+from app.about import About, read_about
 from app.infra import logs
 from app.infra.http import health
 from app.infra.http.compression import CompressionMiddleware
@@ -27,15 +25,6 @@ logger = structlog.get_logger()
 
 API_PREFIX = "/v1"
 _DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
-
-
-class About(BaseModel):
-    """What the service says of itself; the texts stand in `about.toml`."""
-
-    name: str
-    description: str
-    version: str
-    documentation: str | None = None
 
 
 class _Service(FastAPI):
@@ -121,12 +110,6 @@ def from_environment() -> FastAPI:
     settings = load_settings()
     logs.configure(settings.logs)
     return create_app(settings)
-
-
-def read_about() -> About:
-    """The texts of `about.toml`."""
-    text = (Path(__file__).parent / "about.toml").read_text(encoding="utf-8")
-    return About.model_validate(tomllib.loads(text))
 
 
 def _outer_layers(app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:

@@ -40,6 +40,9 @@ from app.infra.logs import LogSettings
 # {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring.prometheus import PrometheusSettings
 # {% endif %}
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring.sentry import SentrySettings
+# {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
@@ -141,6 +144,9 @@ class Settings(BaseSettings):
     # {% if cookiecutter.monitoring == "prometheus" %}
     monitoring: PrometheusSettings = PrometheusSettings()
     # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    sentry: SentrySettings = SentrySettings()
+    # {% endif %}
 
     @property
     def production(self) -> bool:
@@ -180,6 +186,12 @@ class Settings(BaseSettings):
         # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
         if self.tasks.url == _TASKS_URL:
             unsafe.append("APP_TASKS__URL must be set in production, to the queue's own")
+        # {% endif %}
+        # {% if cookiecutter.error_tracking == "sentry" %}
+        if self.sentry.dsn is None:
+            unsafe.append(
+                "APP_SENTRY__DSN must be set in production, to what Sentry shows under Client Keys"
+            )
         # {% endif %}
         if "*" in self.http.allowed_hosts:
             unsafe.append(

@@ -228,6 +228,8 @@ class Database:
                 pool_timeout=settings.acquire_timeout_seconds,
                 pool_recycle=settings.pool_recycle_seconds,
                 pool_pre_ping=pre_ping,
+                # The values of statements are nobody's business, in errors too.
+                hide_parameters=True,
                 **self.dialect.engine_options(),
             )
         except (ArgumentError, InvalidRequestError, ImportError, TypeError, ValueError):
