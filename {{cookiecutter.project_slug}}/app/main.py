@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from app import bootstrap, errors
 from app.about import About, read_about
 from app.infra import logs
-from app.infra.http import health
+from app.infra.http import health, serialization
 from app.infra.http.compression import CompressionMiddleware
 from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
@@ -52,6 +52,7 @@ def create_app(
     """
     about = read_about()
     drain = Drain()
+    serialization.measure()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
