@@ -19,6 +19,8 @@ class _Queue(AsyncAdaptedQueue[Any]):
 
 
 class _WatchedPool(AsyncAdaptedQueuePool):
+    # By which its logger is called: one of SQLAlchemy's, which says little.
+    __module__ = AsyncAdaptedQueuePool.__module__
     _queue_class = _Queue
 
 
