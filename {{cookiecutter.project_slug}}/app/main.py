@@ -19,6 +19,7 @@ from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
 from app.infra.http.hosts import TrustedHosts
 from app.infra.http.request import RequestMiddleware
+from app.infra.profiling import ProfilingMiddleware
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()
@@ -114,8 +115,11 @@ def from_environment() -> FastAPI:
 
 
 def _outer_layers(app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:
+    app = HeadMiddleware(app)
+    if settings.profiling.token is not None:
+        app = ProfilingMiddleware(app, settings.profiling.token)
     return RequestMiddleware(
-        errors.ProblemMiddleware(HeadMiddleware(app)),
+        errors.ProblemMiddleware(app),
         settings=settings.http,
         drain=drain,
         production=settings.production,

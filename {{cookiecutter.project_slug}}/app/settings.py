@@ -43,6 +43,7 @@ from app.infra.monitoring.prometheus import PrometheusSettings
 # {% if cookiecutter.error_tracking == "sentry" %}
 from app.infra.monitoring.sentry import SentrySettings
 # {% endif %}
+from app.infra.profiling import ProfilingSettings
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     # {% endif %}
     http: HttpSettings = HttpSettings()
     logs: LogSettings = LogSettings()
+    profiling: ProfilingSettings = ProfilingSettings()
     # {% if cookiecutter.database_driver == "aiosqlite" %}
     database: SqliteSettings = SqliteSettings(url=_DATABASE_URL)
     # {% elif cookiecutter.database_driver != "none" %}
