@@ -51,8 +51,14 @@ CORNERS: dict[str, Answers] = {
         "cache_backend": "none",
         "task_queue": "taskiq-rabbitmq",
     },
-    "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
+    "celery-redis": {
+        "cache_backend": "none",
+        "task_queue": "celery-redis",
+        "monitoring": "none",
+        "error_tracking": "sentry",
+    },
     "no-tasks": {"task_queue": "none"},
+    "sentry": {"error_tracking": "sentry"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -140,6 +146,7 @@ TRACES = [
     trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
+    trace("error_tracking", {"sentry"}, "sentry"),
     trace(
         "example",
         {"catalog"},
