@@ -256,9 +256,10 @@ class TestErrorTracking:
             take_tables_away(path)
             answer = client.get("/v1/products?limit=7", headers={"Cookie": "a=of-a-cookie"})
             assert answer.status_code == 500
-        wanted = answers["error_tracking"] == "sentry"
-        assert len(endpoint.events) == wanted
-        for event in endpoint.events:
+        # Jobs that run by themselves have missed the table too.
+        events = [event for event in endpoint.events if "request_id" in event["tags"]]
+        assert bool(events) == (answers["error_tracking"] == "sentry")
+        for event in events:
             assert event["tags"]["request_id"] == answer.headers["X-Request-ID"]
             assert event["tags"]["route"] == "/v1/products"
             assert "of-a-cookie" not in json.dumps(event)
@@ -283,8 +284,8 @@ class TestErrorTracking:
             task = import_prices(client)
             take_tables_away(path)
             with working(project, **settings):
-                eventually(lambda: endpoint.events)
-        assert endpoint.events[0]["tags"]["task_id"] == task.rpartition("/")[2]
+                task_id = task.rpartition("/")[2]
+                eventually(lambda: task_id in [e["tags"]["task_id"] for e in endpoint.events])
 
 
 class TestExample:
