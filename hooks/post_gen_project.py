@@ -123,8 +123,28 @@ def no_prometheus(answers: Answers) -> bool:
     return answers["monitoring"] != "prometheus"
 
 
+def no_prometheus_worker(answers: Answers) -> bool:
+    return no_prometheus(answers) or no_worker(answers)
+
+
+def no_cache_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_cache(answers)
+
+
+def no_database_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_database(answers)
+
+
+def no_task_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_tasks(answers)
+
+
 def no_sentry(answers: Answers) -> bool:
     return answers["error_tracking"] != "sentry"
+
+
+def no_sentry_jobs(answers: Answers) -> bool:
+    return no_sentry(answers) or no_tasks(answers)
 
 
 def no_units(answers: Answers) -> bool:
@@ -174,20 +194,15 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
-    "app/infra/monitoring/cache_samples.py": lambda answers: (
-        no_monitoring(answers) or no_cache(answers)
-    ),
-    "app/infra/monitoring/database_samples.py": lambda answers: (
-        no_monitoring(answers) or no_database(answers)
-    ),
+    "app/infra/monitoring/cache_samples.py": no_cache_samples,
+    "app/infra/monitoring/database_samples.py": no_database_samples,
     "app/infra/monitoring/metrics_route.py": no_prometheus,
     "app/infra/monitoring/prometheus.py": no_prometheus,
+    "app/infra/monitoring/prometheus_files.py": no_prometheus,
     "app/infra/monitoring/sampling.py": no_monitoring,
     "app/infra/monitoring/sentry.py": no_sentry,
     "app/infra/monitoring/settings.py": no_monitoring,
-    "app/infra/monitoring/task_samples.py": lambda answers: (
-        no_monitoring(answers) or no_tasks(answers)
-    ),
+    "app/infra/monitoring/task_samples.py": no_task_samples,
     "app/infra/redis.py": no_redis_cache,
     "app/infra/redis_url.py": no_redis,
     "app/infra/resilience": no_redis_cache,
@@ -247,10 +262,18 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
+    "tests/infra/monitoring/prometheus_backend.py": no_prometheus,
+    "tests/infra/monitoring/scraping.py": no_prometheus,
+    "tests/infra/monitoring/test_cache_samples.py": no_cache_samples,
+    "tests/infra/monitoring/test_database_samples.py": no_database_samples,
+    "tests/infra/monitoring/test_metrics_route.py": no_prometheus,
+    "tests/infra/monitoring/test_prometheus.py": no_prometheus,
+    "tests/infra/monitoring/test_sampling.py": no_monitoring,
     "tests/infra/monitoring/test_sentry.py": no_sentry,
-    "tests/infra/monitoring/test_sentry_jobs.py": lambda answers: (
-        no_sentry(answers) or no_tasks(answers)
-    ),
+    "tests/infra/monitoring/test_sentry_jobs.py": no_sentry_jobs,
+    "tests/infra/monitoring/test_serving.py": no_prometheus,
+    "tests/infra/monitoring/test_task_samples.py": no_task_samples,
+    "tests/infra/monitoring/test_worker.py": no_prometheus_worker,
     "tests/infra/resilience": no_redis_cache,
     "tests/infra/sessions": no_cache,
     "tests/infra/sessions/test_redis.py": no_redis_cache,

@@ -31,12 +31,12 @@ DEPENDENCIES = {
     "hiredis", "httpcore2", "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna",
     "import-linter", "iniconfig", "kombu", "librt", "mako", "markdown-it-py", "markupsafe", "mdurl",
     "msgspec", "mypy", "mypy-extensions", "opentelemetry-api", "packaging", "pathspec", "pluggy",
-    "prompt-toolkit", "psycopg", "psycopg-binary", "pydantic", "pydantic-core", "pydantic-settings",
-    "pygments", "pyinstrument", "pytest", "pytest-cov", "pytest-xdist", "python-dateutil",
-    "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "sentry-sdk", "six",
-    "sortedcontainers", "sqlalchemy", "starlette", "structlog", "tomli", "truststore",
-    "typing-extensions", "typing-inspection", "tzdata", "tzlocal", "urllib3", "uvicorn", "uvloop",
-    "vine", "watchfiles", "wcwidth",
+    "prometheus-client", "prompt-toolkit", "psutil", "psycopg", "psycopg-binary", "pydantic",
+    "pydantic-core", "pydantic-settings", "pygments", "pyinstrument", "pytest", "pytest-cov",
+    "pytest-xdist", "python-dateutil", "python-dotenv", "redis", "requirements-parser", "rich",
+    "ruff", "sentry-sdk", "six", "sortedcontainers", "sqlalchemy", "starlette", "structlog",
+    "tomli", "truststore", "types-psutil", "typing-extensions", "typing-inspection", "tzdata",
+    "tzlocal", "urllib3", "uvicorn", "uvloop", "vine", "watchfiles", "wcwidth",
 }  # fmt: skip
 
 # Cookiecutter evaluates the first in answers given on the command line, and the template's own

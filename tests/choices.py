@@ -34,6 +34,7 @@ CORNERS: dict[str, Answers] = {
         "database_driver": "none",
         "cache_backend": "none",
         "task_queue": "none",
+        "monitoring": "none",
         "example": "none",
     },
     "asyncpg+tiered": {
@@ -58,6 +59,7 @@ CORNERS: dict[str, Answers] = {
         "error_tracking": "sentry",
     },
     "no-tasks": {"task_queue": "none"},
+    "no-monitoring": {"monitoring": "none"},
     "sentry": {"error_tracking": "sentry"},
 }
 
@@ -146,6 +148,14 @@ TRACES = [
     trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
+    trace("monitoring", {"prometheus"}, "prometheus", "/metrics", r"\bscrap(e|ed|es|ing)\b"),
+    trace(
+        "monitoring",
+        set(CHOICES["monitoring"]) - {"none"},
+        "APP_MONITORING",
+        "psutil",
+        r"\bmetrics?\b",
+    ),
     trace("error_tracking", {"sentry"}, "sentry"),
     trace(
         "example",

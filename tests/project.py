@@ -120,13 +120,23 @@ def install(project: Path) -> Installed:
     return Installed(copy, copy / ".venv" / scripts / "python")
 
 
+# Several services run at once.
+FREE_PORTS = {"APP_MONITORING__PORT": "0", "APP_MONITORING__WORKER_PORT": "0"}
+
+
 @contextmanager
-def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
-    """A client of `python -m app serve` at a free port; the process ends with the context."""
+def serving(
+    project: Installed, log: list[str] | None = None, **settings: str
+) -> Iterator[httpx2.Client]:
+    """A client of `python -m app serve` at a free port; the process ends with the context.
+
+    `log` is given the lines that the service writes.
+    """
+    lines = [] if log is None else log
     process = subprocess.Popen(
         [project.python, "-m", "app", "serve", "--no-reload", "--port", "0"],
         cwd=project.path,
-        env=clean_environment() | settings,
+        env=clean_environment() | FREE_PORTS | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -134,10 +144,10 @@ def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
     )
     assert process.stderr is not None
     # Nobody else reads the rest of the log, and a full pipe would stop the service.
-    rest = Thread(target=process.stderr.read)
+    rest = Thread(target=lines.extend, args=[process.stderr])
     with process:
         try:
-            with httpx2.Client(base_url=listening_at(process.stderr), timeout=30) as client:
+            with httpx2.Client(base_url=listening_at(process.stderr, lines), timeout=30) as client:
                 rest.start()
                 yield client
         finally:
@@ -152,7 +162,7 @@ def working(project: Installed, **settings: str) -> Iterator[None]:
     process = subprocess.Popen(
         [project.python, "-m", "app", "worker", "--health-port", "0"],
         cwd=project.path,
-        env=clean_environment() | settings,
+        env=clean_environment() | FREE_PORTS | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -164,11 +174,11 @@ def working(project: Installed, **settings: str) -> Iterator[None]:
             process.terminate()
 
 
-def listening_at(log: Iterable[str]) -> str:
-    """The address in a service's log; without one, the log ends when the service does."""
-    said = []
+def listening_at(log: Iterable[str], said: list[str]) -> str:
+    """The address in a service's log, whose lines join what it `said`."""
     for line in log:
         said.append(line)
         if address := re.search(r"http://127\.0\.0\.1:\d+", line):
             return address[0]
+    # Without one, the log ends when the service does.
     raise AssertionError("".join(said))

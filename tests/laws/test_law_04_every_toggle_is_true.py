@@ -5,10 +5,14 @@
 
 import gzip
 import json
+import os
+import re
+import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,7 +21,7 @@ from typing import Any
 import pytest
 from choices import CHOICES, Answers, corner
 from conftest import Install
-from httpx2 import Client
+from httpx2 import Client, ConnectError, TransportError, get
 from project import Installed, serving, working
 from services import PATIENCE_SECONDS, Database, Redis
 
@@ -36,6 +40,7 @@ PROVEN = {
         "celery-rabbitmq",
         "none",
     },
+    "monitoring": {"prometheus", "none"},
     "error_tracking": {"sentry", "none"},
     "example": {"catalog", "none"},
 }
@@ -198,6 +203,108 @@ class TestTaskQueue:
         assert answer.status_code == 404
         told = "There is no task" in answer.json()["detail"]
         assert told == (answers["task_queue"] != "none")
+
+
+def free_port() -> int:
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def figures(port: int) -> dict[str, float]:
+    """What is told at a port: sums over all labels but the route, by name and route."""
+    sums: dict[str, float] = {}
+    for line in get(f"http://127.0.0.1:{port}/metrics").text.splitlines():
+        if found := re.fullmatch(r"(\w+)(\{.*\})? (\S+)", line):
+            route = re.search(r'route="([^"]*)"', found[2] or "")
+            key = f"{found[1]} {route[1]}" if route else found[1]
+            sums[key] = sums.get(key, 0) + float(found[3])
+    return sums
+
+
+class TestMonitoring:
+    @corner("defaults", "asyncmy+no-cache", "no-example", "no-database")
+    def test_figures_are_told(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Of requests, of the process, and of each room that was chosen."""
+        project, port = installed(answers), free_port()
+        settings = {**database(project, answers), "APP_MONITORING__SAMPLE_SECONDS": "0.2"}
+        with serving(project, APP_MONITORING__PORT=str(port), **settings) as client:
+            for _ in range(3):
+                assert client.get("/").status_code == 200
+            if answers["example"] == "catalog":
+                assert client.get("/v1/products").status_code == 200
+                import_prices(client)
+            told = figures(port)
+            assert told["http_requests_total /"] == 3
+            assert told["process_resident_memory_bytes"] > 0
+            has = {
+                "database_driver": "database_statement_duration_seconds_count",
+                "cache_backend": "cache_size_bytes",
+                "task_queue": "tasks_queued",
+            }
+            for prompt, name in has.items():
+                if answers["example"] == "catalog":
+                    assert (name in told) == (answers[prompt] != "none")
+            if answers["task_queue"] == "in-process" and answers["example"] == "catalog":
+                eventually(lambda: figures(port).get("task_attempts_total"))
+            if answers["cache_backend"] != "none" and answers["example"] == "catalog":
+                eventually(lambda: figures(port).get("cache_requests_total"))
+
+    @corner("asyncpg+tiered")
+    def test_figures_of_several_workers(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Every answer is counted, also those of a worker that was killed, and no request twice."""
+        project, port = installed(answers), free_port()
+        settings = {**database(project, answers), "APP_HTTP__WORKERS": "4"}
+        log: list[str] = []
+
+        def begun() -> list[int]:
+            return [int(pid) for pid in re.findall(r"server process \[(\d+)\]", "".join(log))]
+
+        with serving(project, log, APP_MONITORING__PORT=str(port), **settings) as client:
+            eventually(lambda: len(begun()) == 4)
+            sent = received = 0
+            for part in range(2):
+                for _ in range(200):
+                    sent += 1
+                    with suppress(TransportError):
+                        client.get("/", headers={"Connection": "close"})
+                        received += 1
+                if part == 0:
+                    os.kill(begun()[0], signal.SIGKILL)
+                    eventually(lambda: len(begun()) == 5)
+            assert received <= figures(port)["http_requests_total /"] <= sent
+
+    @corner("asyncpg+tiered", "psycopg+redis")
+    def test_worker_tells_its_own(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """At another port, whichever processes perform the tasks."""
+        project, port = installed(answers), free_port()
+        settings = database(project, answers)
+        with serving(project, **settings) as client:
+            task = import_prices(client)
+            with working(project, **settings, APP_MONITORING__WORKER_PORT=str(port)):
+                eventually(lambda: client.get(task).json()["state"] == "succeeded")
+                eventually(lambda: figures(port).get("task_attempts_total"))
+
+    @corner("no-monitoring", "bare")
+    def test_nobody_is_told(self, installed: Install, database: Database, answers: Answers) -> None:
+        """No port, no route, no package; the lines of the log stay."""
+        project, port = installed(answers), free_port()
+        log: list[str] = []
+        settings = {**database(project, answers), "APP_MONITORING__PORT": str(port)}
+        with serving(project, log, **settings) as client:
+            assert client.get("/metrics").status_code == 404
+            with pytest.raises(ConnectError):
+                get(f"http://127.0.0.1:{port}/metrics")
+            eventually(lambda: any('"route":"unmatched"' in line for line in log))
+        for package in ("prometheus_client", "psutil"):
+            assert "ModuleNotFoundError" in project.complaints("-c", f"import {package}")
 
 
 class Endpoint(ThreadingHTTPServer):

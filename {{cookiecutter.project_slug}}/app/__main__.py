@@ -46,6 +46,8 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
     SIGTERM, requests are still taken for APP_HTTP__DRAIN_SECONDS while readiness answers 503, then
     those in flight are finished.
     """
+    if host is not None:
+        os.environ["APP_HTTP__HOST"] = host
     if workers is not None:
         # Each worker reads the settings, and divides by this what all of them share.
         os.environ["APP_HTTP__WORKERS"] = str(workers)
@@ -58,14 +60,11 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
         )
     if reload is None:
         reload = not settings.production and workers == 1
-    host = host or http.host
     port = http.port if port is None else port
-    listener.require_free(host, port)
-    asyncio.run(bootstrap.prepare(settings))
     config = uvicorn.Config(
         "app.main:from_environment",
         factory=True,
-        host=host,
+        host=http.host,
         port=port,
         workers=workers,
         reload=reload,
@@ -82,6 +81,8 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
         timeout_worker_healthcheck=http.worker_timeout_seconds,
     )
     with bootstrap.beside(settings):
+        listener.require_free(http.host, port)
+        asyncio.run(bootstrap.prepare(settings))
         server.run(config, drain_seconds=settings.drain_seconds)
 
 

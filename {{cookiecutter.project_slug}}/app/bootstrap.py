@@ -144,7 +144,11 @@ from app.infra.monitoring.cache_samples import CacheSamples
 from app.infra.monitoring.database_samples import DatabaseSamples
 # {% endif %}
 from app.infra.monitoring.prometheus import Prometheus, exposed
+# {% if cookiecutter.__rooms %}
 from app.infra.monitoring.sampling import Sample, sampled
+# {% else %}
+from app.infra.monitoring.sampling import sampled
+# {% endif %}
 # {% endif %}
 # {% if cookiecutter.error_tracking == "sentry" %}
 from app.infra.monitoring.sentry import Sentry
@@ -292,9 +296,7 @@ def single_process_room() -> str | None:
 def beside(settings: Settings, *, worker: bool = False) -> Iterator[None]:
     # {% if cookiecutter.monitoring == "prometheus" %}
     """What the process does that starts the service, or a worker, while that runs."""
-    at = settings.monitoring
-    port = at.worker_port if worker else at.port if at.token is None else None
-    with exposed(settings.http.host, port):
+    with exposed(settings.http.host, settings.monitoring, worker=worker):
         yield
     # {% else %}
     """What the process does that starts the service, or a worker, while that runs: nothing."""
@@ -360,6 +362,7 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
         await stack.enter_async_context(opened({{ cookiecutter.__rooms }}))
         # {% endif %}
         # {% if cookiecutter.monitoring != "none" %}
+        # {% if cookiecutter.__rooms %}
         samples: list[Sample] = [
             # {% if cookiecutter.database_driver != "none" %}
             DatabaseSamples(database).take,
@@ -372,6 +375,9 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
             # {% endif %}
         ]
         await stack.enter_async_context(sampled(samples, settings.monitoring.sample_seconds))
+        # {% else %}
+        await stack.enter_async_context(sampled([], settings.monitoring.sample_seconds))
+        # {% endif %}
         # {% endif %}
         # {% if cookiecutter.cache_backend != "none" %}
         await stack.enter_async_context(warmed(hot_reads(state), settings.cache))

@@ -1,6 +1,7 @@
 """The application."""
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -19,10 +20,15 @@ from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
 from app.infra.http.hosts import TrustedHosts
 from app.infra.http.request import RequestMiddleware
+from app.infra.monitoring import Gauge
 from app.infra.profiling import ProfilingMiddleware
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()
+
+INFO = Gauge(
+    "service_info", "Always 1; its labels tell what runs", ["version", "python"], across="max"
+)
 
 API_PREFIX = "/v1"
 _DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
@@ -59,6 +65,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_rooms(settings) as state:
             loop = type(asyncio.get_running_loop()).__module__
+            tell_version(about)
             logger.info("service started", version=about.version, loop=loop)
             yield {**state, "drain": drain}
 
@@ -112,6 +119,11 @@ def from_environment() -> FastAPI:
     settings = load_settings()
     logs.configure(settings.logs)
     return create_app(settings)
+
+
+def tell_version(about: About) -> None:
+    """Tell whoever watches what runs."""
+    INFO.set(1, about.version, platform.python_version())
 
 
 def _outer_layers(app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:

@@ -13,6 +13,7 @@ from app.infra.http import health
 from app.infra.http.drain import Drain
 from app.infra.tasks import Tasks
 from app.infra.tasks.working import working
+from app.main import read_about, tell_version
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()
@@ -36,6 +37,7 @@ def create_worker(
         async with open_rooms(settings) as rooms:
             tasks: Tasks = rooms["tasks"]
             checks = {**rooms.get("checks", {}), "tasks": tasks.check}
+            tell_version(read_about())
             async with working(tasks, rooms):
                 logger.info("worker started", concurrency=settings.tasks.concurrency)
                 yield {"drain": drain, "checks": checks}

@@ -87,6 +87,14 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    # Several services run at once, and none is looked at unless a test asks for it.
+    for port in ("PORT", "WORKER_PORT"):
+        monkeypatch.setenv(f"APP_MONITORING__{port}", "0")
+    # {% endif %}
+    # {% if cookiecutter.monitoring != "none" %}
+    monkeypatch.setenv("APP_MONITORING__SAMPLE_SECONDS", "3600")
+    # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 
 

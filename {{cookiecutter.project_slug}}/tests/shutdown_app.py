@@ -36,16 +36,15 @@ def create_app() -> FastAPI:
 
 if __name__ == "__main__":
     settings = load_settings()
-    server.run(
-        uvicorn.Config(
-            "tests.shutdown_app:create_app",
-            factory=True,
-            port=settings.http.port,
-            workers=settings.http.workers,
-            lifespan="on",
-            access_log=False,
-            timeout_graceful_shutdown=settings.http.stop_timeout_seconds,
-            timeout_worker_healthcheck=settings.http.worker_timeout_seconds,
-        ),
-        drain_seconds=settings.drain_seconds,
+    config = uvicorn.Config(
+        "tests.shutdown_app:create_app",
+        factory=True,
+        port=settings.http.port,
+        workers=settings.http.workers,
+        lifespan="on",
+        access_log=False,
+        timeout_graceful_shutdown=settings.http.stop_timeout_seconds,
+        timeout_worker_healthcheck=settings.http.worker_timeout_seconds,
     )
+    with bootstrap.beside(settings):
+        server.run(config, drain_seconds=settings.drain_seconds)

@@ -34,8 +34,13 @@ from app.infra.database.dialect import Dialect, Failure
 from app.infra.database.pool import pool_class
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.statements import StatementWatch
+from app.infra.monitoring import Counter
 
 logger = structlog.get_logger()
+
+ERRORS = Counter(
+    "database_errors_total", "Units of work that failed, by why", ["database", "error"]
+)
 
 _OPEN_TIMEOUT_SECONDS = 10.0
 
@@ -66,7 +71,7 @@ class Database:
         self.name = name
         self.dialect = dialect
         self._settings = settings
-        self.statements = StatementWatch(settings.slow_statement_seconds)
+        self._statements = StatementWatch(name, settings.slow_statement_seconds)
         try:
             size, overflow = settings.pool_bounds(workers)
         except ValueError as error:
@@ -113,6 +118,10 @@ class Database:
     def engine(self) -> AsyncEngine:
         """For migrations and tests; requests use `reading` and `writing`."""
         return self._engine
+
+    def members(self) -> Sequence["Database"]:
+        """Whatever has a pool of its own: this one alone."""
+        return [self]
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -193,9 +202,11 @@ class Database:
             if not timer.expired():
                 raise
             self._on_gone()
+            ERRORS.add(self.name, "gone")
             logger.warning("database does not answer", cause="unit of work timed out")
             raise Unavailable("The database does not answer; try again shortly.") from error
         except AcquireTimeout as error:
+            ERRORS.add(self.name, "busy")
             logger.warning("every database connection is busy", cause=type(error).__name__)
             raise Unavailable("Every database connection is busy; try again shortly.") from error
         except DBAPIError as error:
@@ -207,6 +218,7 @@ class Database:
         """Raise what `error` means to a client: its parameters are nobody's business."""
         refused = getattr(error.orig, "while_connecting", False)
         failure = Failure.GONE if refused else self.dialect.failure(error)
+        ERRORS.add(self.name, failure.name.lower() if failure else "other")
         if failure is None:
             raise error
         if failure is Failure.UNFIT:
@@ -250,7 +262,7 @@ class Database:
 
     def _listen(self, engine: AsyncEngine) -> None:
         self.dialect.set_up(engine.sync_engine)
-        self.statements.listen(engine.sync_engine)
+        self._statements.listen(engine.sync_engine)
 
         @event.listens_for(engine.sync_engine, "do_connect")
         def connect(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:

@@ -101,6 +101,7 @@ class RequestMiddleware:
         documentation = scope["path"] in self._documentation_paths
         added = self._documentation_headers if documentation else self._headers
         status = 0
+        route = ""
         size_bytes = 0
         left = False
 
@@ -111,11 +112,13 @@ class RequestMiddleware:
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, size_bytes
+            nonlocal status, route, size_bytes
             if message["type"] == "http.response.body":
                 size_bytes += len(message.get("body", b""))
             elif message["type"] == "http.response.start":
                 status = CLIENT_LEFT if left else message["status"]
+                # First of all: what a client has received was counted, whatever happens next.
+                route = _counted(scope, status)
                 seconds = time.perf_counter() - started
                 message["headers"] = [
                     *message.get("headers", ()),
@@ -143,8 +146,11 @@ class RequestMiddleware:
                 raise
         finally:
             self._count_in_flight(-1)
+            route = route or _counted(scope, CLIENT_LEFT)
             seconds = time.perf_counter() - started
-            self._record(scope, status or CLIENT_LEFT, seconds, size_bytes, parts)
+            DURATION.observe(seconds, _method(scope), route)
+            SIZE.observe(size_bytes, _method(scope), route)
+            self._log(scope, route, status or CLIENT_LEFT, seconds, parts)
 
     def _request_id(self, headers: list[Header]) -> str:
         if self._id_header:
@@ -157,14 +163,9 @@ class RequestMiddleware:
         self._in_flight += change
         IN_FLIGHT.set(self._in_flight)
 
-    def _record(
-        self, scope: Scope, status: int, seconds: float, size_bytes: int, parts: dict[str, float]
+    def _log(
+        self, scope: Scope, route: str, status: int, seconds: float, parts: dict[str, float]
     ) -> None:
-        route = route_template(scope)
-        method = scope["method"] if scope["method"] in METHODS else OTHER
-        REQUESTS.add(method, route, f"{status // 100}xx")
-        DURATION.observe(seconds, method, route)
-        SIZE.observe(size_bytes, method, route)
         line: dict[str, Any] = {
             "method": scope["method"],
             "route": route,
@@ -197,6 +198,18 @@ class RequestMiddleware:
             if failure is not None:
                 await send(failure)
             raise
+
+
+def _counted(scope: Scope, status: int) -> str:
+    """The route of a request, which is counted."""
+    route = route_template(scope)
+    REQUESTS.add(_method(scope), route, f"{status // 100}xx")
+    return route
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method in METHODS else OTHER
 
 
 def route_template(scope: Scope) -> str:

@@ -8,7 +8,11 @@ from app.infra.monitoring.instruments import Counter, Gauge
 
 ENTRIES = Gauge("cache_entries", "Entries that are kept, with tags and locks", across="latest")
 BYTES = Gauge("cache_size_bytes", "Bytes that the entries take", across="latest")
-EVICTIONS = Counter("cache_evictions_total", "Entries that made room for others")
+EVICTIONS = Gauge(
+    "cache_evictions",
+    "Entries that made room for others, since what keeps them was started",
+    across="latest",
+)
 REQUESTS = Counter(
     "cache_requests_total",
     "What was asked of a cache: a hit, one that was too old, a miss",
@@ -22,7 +26,6 @@ class CacheSamples:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._evictions = 0
         self._told: dict[str, Figures] = {}
 
     async def take(self) -> None:
@@ -36,6 +39,4 @@ class CacheSamples:
         usage = await self._cache.usage()
         ENTRIES.set(usage.entries)
         BYTES.set(usage.bytes)
-        # Whoever keeps the entries begins at 0 again when it is restarted.
-        EVICTIONS.add(amount=max(0, usage.evictions - self._evictions))
-        self._evictions = usage.evictions
+        EVICTIONS.set(usage.evictions)

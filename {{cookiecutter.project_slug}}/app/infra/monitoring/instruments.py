@@ -1,7 +1,6 @@
 """What is recorded: counters, gauges and histograms, with their names, units and labels.
 
-Names follow the conventions of Prometheus (https://prometheus.io/docs/practices/naming/): a unit in
-its base form at the end, and `_total` for what only grows.
+A name ends with its unit, in the base form (seconds, bytes), or with `_total` for what only grows.
 """
 
 from collections.abc import Callable, Sequence

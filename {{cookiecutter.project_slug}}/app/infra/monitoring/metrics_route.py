@@ -36,7 +36,8 @@ def router(token: SecretStr) -> APIRouter:
     async def read_metrics() -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-        text = await asyncio.to_thread(generate_latest, registry())
+        # Files are read, and waited for.
+        text = await asyncio.to_thread(lambda: generate_latest(registry()))
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return metrics

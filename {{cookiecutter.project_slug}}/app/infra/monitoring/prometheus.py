@@ -10,15 +10,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import psutil
 import structlog
 from pydantic import Field, SecretStr
 
 from app.infra.http import listener
+from app.infra.monitoring import prometheus_files
 from app.infra.monitoring.instruments import Counter, Gauge, Histogram, Instrument, Record
 from app.infra.monitoring.recorder import Recorder
 from app.infra.monitoring.settings import MonitoringSettings
@@ -44,16 +44,19 @@ class PrometheusSettings(MonitoringSettings):
 
 
 class Prometheus(Recorder):
-    """Keeps figures where `exposition` finds them."""
+    """Keeps figures where `registry` finds them."""
 
     def __init__(self, settings: MonitoringSettings) -> None:
         if _DIRECTORY not in os.environ:
             # Nobody started this process to serve with others.
             _make_directory()
-        from prometheus_client import CollectorRegistry
+        prometheus_files.live(Path(os.environ[_DIRECTORY]), os.getpid())
+        from prometheus_client import values
 
+        if not values.ValueClass._multiprocess:  # noqa: SLF001  # it offers no other seam
+            # Somebody imported it before there was a directory.
+            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         self._settings = settings
-        self._registry = CollectorRegistry()
 
     def of(self, instrument: Instrument) -> Record | None:
         family, method = self._family(instrument)
@@ -71,48 +74,55 @@ class Prometheus(Recorder):
     def _family(self, instrument: Instrument) -> tuple[Any, str]:
         import prometheus_client
 
-        about: tuple[Any, Any, Any] = (instrument.name, instrument.description, instrument.labels)
+        # In no registry: `registry` reads the files.
+        about: Any = {
+            "name": instrument.name,
+            "documentation": instrument.description,
+            "labelnames": instrument.labels,
+            "registry": None,
+        }
         if isinstance(instrument, Histogram):
             buckets = instrument.buckets or self._settings.duration_buckets_seconds
-            histogram = prometheus_client.Histogram(
-                *about, buckets=buckets, registry=self._registry
-            )
-            return histogram, "observe"
+            return prometheus_client.Histogram(**about, buckets=buckets), "observe"
         if isinstance(instrument, Gauge):
             mode: Any = _ACROSS[instrument.across]
-            gauge = prometheus_client.Gauge(*about, multiprocess_mode=mode, registry=self._registry)
-            return gauge, "set"
+            return prometheus_client.Gauge(**about, multiprocess_mode=mode), "set"
         assert isinstance(instrument, Counter)  # noqa: S101
-        return prometheus_client.Counter(*about, registry=self._registry), "inc"
+        return prometheus_client.Counter(**about), "inc"
 
 
 def registry() -> "CollectorRegistry":
     """The figures of all processes of the service, added up each time that they are asked for."""
     from prometheus_client import CollectorRegistry, multiprocess
 
-    class Living(multiprocess.MultiProcessCollector):
+    class Processes(multiprocess.MultiProcessCollector):
         def collect(self) -> Any:
-            _forget_the_dead(Path(self._path))
-            return super().collect()  # type: ignore[no-untyped-call]
+            directory = Path(os.environ[_DIRECTORY])
+            with prometheus_files.turn(directory):
+                return self.merge(prometheus_files.tidy(directory))  # type: ignore[no-untyped-call]
 
     everything = CollectorRegistry()
-    Living(everything)  # type: ignore[no-untyped-call]
+    Processes(everything)  # type: ignore[no-untyped-call]
     return everything
 
 
 @contextmanager
-def exposed(host: str, port: int | None) -> Iterator[None]:
+def exposed(host: str, settings: PrometheusSettings, *, worker: bool = False) -> Iterator[None]:
     """Have a directory for the figures of the processes that are started in the block.
 
-    With a `port`, tell them there too, at `/metrics`.
+    They are told at `/metrics`, at a port of their own: always for a worker, for the service unless
+    it has a token.
 
     Raises:
         StartupError: nothing can listen there.
     """
-    if port is not None:
-        listener.require_free(host, port)
+    port = settings.worker_port if worker else settings.port
+    told = worker or settings.token is None
+    if told:
+        name = "APP_MONITORING__WORKER_PORT" if worker else "APP_MONITORING__PORT"
+        listener.require_free(host, port, choose=name)
     _make_directory()
-    with _served(host, port):
+    with _served(host, port) if told else nullcontext():
         yield
 
 
@@ -124,24 +134,14 @@ def _make_directory() -> None:
 
 
 @contextmanager
-def _served(host: str, port: int | None) -> Iterator[None]:
-    if port is None:
-        yield
-        return
+def _served(host: str, port: int) -> Iterator[None]:
     from prometheus_client import start_http_server
 
     server, thread = start_http_server(port, addr=host, registry=registry())
-    logger.info("metrics are told", url=f"http://{host}:{server.server_port}/metrics")
+    logger.info("metrics are told", host=host, port=server.server_port, path="/metrics")
     try:
         yield
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def _forget_the_dead(directory: Path) -> None:
-    """Remove the gauges of processes that had no time to: a killed one has nothing in flight."""
-    for path in directory.glob("gauge_live*_*.db"):
-        if not psutil.pid_exists(int(path.stem.rpartition("_")[2])):
-            path.unlink(missing_ok=True)

@@ -16,6 +16,8 @@ from app.infra.monitoring.instruments import Counter, Gauge, Histogram
 
 logger = structlog.get_logger()
 
+_LIMIT_SECONDS = 1.0
+
 Sample = Callable[[], Awaitable[None]]
 """Looks at something, and sets its gauges."""
 
@@ -34,15 +36,13 @@ LAG = Histogram(
 async def sampled(samples: Sequence[Sample], every_seconds: float) -> AsyncIterator[None]:
     """Take `samples` and those of the process itself: at the start, now and then, at the end."""
     everything = [Process().sample, *samples]
-    for sample in everything:
-        await _take(sample)
+    await _take(everything)
     sampler = asyncio.create_task(_sample_forever(everything, every_seconds))
     try:
         yield
     finally:
         await ended(sampler)
-        for sample in everything:
-            await _take(sample)
+        await _take(everything)
 
 
 class Process:
@@ -73,17 +73,22 @@ class Process:
             return times.user + times.system, self._process.memory_info().rss, files
 
 
-async def _sample_forever(samples: list[Sample], every_seconds: float) -> None:
+async def _sample_forever(samples: Sequence[Sample], every_seconds: float) -> None:
     while True:
         due = time.perf_counter() + every_seconds
         await asyncio.sleep(every_seconds)
         LAG.observe(max(0.0, time.perf_counter() - due))
-        for sample in samples:
-            await _take(sample)
+        await _take(samples)
 
 
-async def _take(sample: Sample) -> None:
+async def _take(samples: Sequence[Sample]) -> None:
+    """Take all of them, side by side; what hangs is waited for no longer than a moment."""
+    await asyncio.gather(*map(_take_one, samples))
+
+
+async def _take_one(sample: Sample) -> None:
     try:
-        await sample()
+        async with asyncio.timeout(_LIMIT_SECONDS):
+            await sample()
     except Exception as error:  # noqa: BLE001  # what cannot be looked at must not stop the rest
         logger.debug("sample failed", cause=repr(error))

@@ -1,12 +1,22 @@
 """Settings of monitoring, whoever listens."""
 
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.infra.lists import JSON
 
-Buckets = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), *JSON]
+
+def _ascending(bounds: list[float]) -> list[float]:
+    if any(above <= below for below, above in pairwise(bounds)):
+        raise ValueError("each bound has to be above the one before it")
+    return bounds
+
+
+Buckets = Annotated[
+    list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_ascending), *JSON
+]
 
 
 class MonitoringSettings(BaseModel, use_attribute_docstrings=True):

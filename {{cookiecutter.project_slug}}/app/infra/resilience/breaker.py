@@ -14,7 +14,11 @@ from app.infra.monitoring import Counter, Gauge
 logger = structlog.get_logger()
 
 OPEN = Gauge("breaker_open", "1 while attempts are held back, else 0", ["breaker"], across="max")
-CHANGES = Counter("breaker_changes_total", "Times that it opened or closed", ["breaker", "state"])
+CHANGES = Counter(
+    "breaker_changes_total",
+    "Times that it opened, let a probe through, or closed",
+    ["breaker", "state"],
+)
 REFUSED = Counter("breaker_refused_total", "Attempts that were held back", ["breaker"])
 
 
@@ -70,6 +74,7 @@ class Breaker:
                 REFUSED.add(self._name)
                 raise BreakerOpen(f"{self._name} failed lately, and is left alone")
             self._probe_due = now + self._window_seconds
+            CHANGES.add(self._name, "half_open")
         # What began before a change of state says nothing about the time after it.
         began = self._changes
         try:

@@ -29,7 +29,8 @@ def add_to(
     """Add the command, and the option of `serve`.
 
     `application` is where a server finds the worker, `load` reads the settings and `choose` takes
-    from them what is needed here; `prepare` is done before the worker starts, `beside` surrounds it.
+    from them what is needed here; `prepare` is done before the worker starts, within `beside`,
+    which surrounds it.
     """
 
     @group.command()
@@ -56,9 +57,9 @@ def add_to(
             os.environ["APP_TASKS__HEALTH_PORT"] = str(health_port)
         settings = load()
         http, tasks = choose(settings)
-        listener.require_free(http.host, tasks.health_port)
-        asyncio.run(prepare(settings))
         with beside(settings):
+            listener.require_free(http.host, tasks.health_port, choose="--health-port")
+            asyncio.run(prepare(settings))
             run(application, http, tasks)
 
     with_worker = click.Option(
