@@ -126,7 +126,7 @@ FREE_PORTS = {"APP_MONITORING__PORT": "0", "APP_MONITORING__WORKER_PORT": "0"}
 
 @contextmanager
 def serving(
-    project: Installed, log: list[str] | None = None, **settings: str
+    project: Installed, log: list[str] | None = None, /, **settings: str
 ) -> Iterator[httpx2.Client]:
     """A client of `python -m app serve` at a free port; the process ends with the context.
 

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 parts: ContextVar[dict[str, float] | None] = ContextVar("timing_parts", default=None)
 """Seconds by part of the request that is served; none outside a request.
 
-`queue` is waiting for a turn, `database` and `cache` are waiting for an answer, `serialization` is
-turning what the handler returned into bytes. None of them contains another.
+`queue` is waiting for a turn, `serialization` is turning what the handler returned into bytes, and
+the others are called after whom the request waits for. None of them contains another.
 """
 
 
