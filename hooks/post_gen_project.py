@@ -159,6 +159,14 @@ def no_task_samples(answers: Answers) -> bool:
     return no_monitoring(answers) or no_tasks(answers)
 
 
+def no_sentry(answers: Answers) -> bool:
+    return answers["error_tracking"] != "sentry"
+
+
+def no_sentry_jobs(answers: Answers) -> bool:
+    return no_sentry(answers) or no_tasks(answers)
+
+
 def no_units(answers: Answers) -> bool:
     return no_database(answers) and no_example(answers)
 
@@ -217,6 +225,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/monitoring/prometheus.py": no_prometheus,
     "app/infra/monitoring/prometheus_files.py": no_prometheus,
     "app/infra/monitoring/sampling.py": no_monitoring,
+    "app/infra/monitoring/sentry.py": no_sentry,
     "app/infra/monitoring/settings.py": no_monitoring,
     "app/infra/monitoring/task_samples.py": no_task_samples,
     "app/infra/redis.py": no_redis_cache,
@@ -312,6 +321,8 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/monitoring/test_opentelemetry_tasks.py": no_traced_tasks,
     "tests/infra/monitoring/test_prometheus.py": no_prometheus,
     "tests/infra/monitoring/test_sampling.py": no_monitoring,
+    "tests/infra/monitoring/test_sentry.py": no_sentry,
+    "tests/infra/monitoring/test_sentry_jobs.py": no_sentry_jobs,
     "tests/infra/monitoring/test_serving.py": no_prometheus,
     "tests/infra/monitoring/test_task_samples.py": no_task_samples,
     "tests/infra/monitoring/test_worker.py": no_prometheus_worker,
@@ -339,6 +350,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/redis_broker.py": no_redis_queue,
     "tests/redis_servers.py": no_redis,
     "tests/replicated.py": no_server,
+    "tests/sentry_endpoint.py": no_sentry,
     "tests/servers.py": no_server,
     "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,

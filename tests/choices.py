@@ -52,7 +52,12 @@ CORNERS: dict[str, Answers] = {
         "cache_backend": "none",
         "task_queue": "taskiq-rabbitmq",
     },
-    "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
+    "celery-redis": {
+        "cache_backend": "none",
+        "task_queue": "celery-redis",
+        "monitoring": "none",
+        "error_tracking": "sentry",
+    },
     "no-tasks": {"task_queue": "none"},
     "no-monitoring": {"monitoring": "none"},
     "opentelemetry": {"monitoring": "opentelemetry", "example": "none"},
@@ -68,6 +73,7 @@ CORNERS: dict[str, Answers] = {
         "task_queue": "celery-redis",
         "monitoring": "opentelemetry",
     },
+    "sentry": {"error_tracking": "sentry"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -173,6 +179,7 @@ TRACES = [
         "psutil",
         r"\bmetrics?\b",
     ),
+    trace("error_tracking", {"sentry"}, "sentry"),
     trace(
         "example",
         {"catalog"},

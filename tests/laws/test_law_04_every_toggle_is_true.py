@@ -3,14 +3,19 @@
 `license` makes a file only; `tests/test_texts.py` reads it.
 """
 
+import gzip
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -39,6 +44,7 @@ PROVEN = {
         "none",
     },
     "monitoring": {"prometheus", "opentelemetry", "none"},
+    "error_tracking": {"sentry", "none"},
     "example": {"catalog", "none"},
 }
 
@@ -361,6 +367,94 @@ class TestOpenTelemetry:
             ids = {span.span_id for span in trace}
             assert [span for span in trace if span.parent_id not in ids] == [request]
             assert collector.points("task_attempts_total")
+
+
+class Endpoint(ThreadingHTTPServer):
+    """A Sentry, which keeps what it is sent."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _Intake)
+
+
+class _Intake(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        _, *items = gzip.decompress(body).decode().splitlines()
+        self.server.events += [json.loads(event) for event in items[1::2]]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint() as endpoint:
+        thread = Thread(target=endpoint.serve_forever, args=[0.02])
+        thread.start()
+        yield endpoint
+        endpoint.shutdown()
+        thread.join()
+
+
+def take_tables_away(path: Path) -> None:
+    """Leave nothing for the catalogue to find, which nobody expects."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE product")
+
+
+class TestErrorTracking:
+    @corner("defaults", "sentry")
+    def test_request_that_failed(
+        self, installed: Install, endpoint: Endpoint, answers: Answers, tmp_path: Path
+    ) -> None:
+        """It is told of where somebody wants to hear, with its id, and before the service ends."""
+        path = tmp_path / "service.db"
+        settings = {
+            "APP_DATABASE__URL": f"sqlite+aiosqlite:///{path}",
+            "APP_SENTRY__DSN": f"http://key@127.0.0.1:{endpoint.server_port}/1",
+        }
+        with serving(installed(answers), **settings) as client:
+            assert client.get("/v1/products/404").status_code == 404
+            take_tables_away(path)
+            answer = client.get("/v1/products?limit=7", headers={"Cookie": "a=of-a-cookie"})
+            assert answer.status_code == 500
+        # Jobs that run by themselves have missed the table too.
+        events = [event for event in endpoint.events if "request_id" in event["tags"]]
+        assert bool(events) == (answers["error_tracking"] == "sentry")
+        for event in events:
+            assert event["tags"]["request_id"] == answer.headers["X-Request-ID"]
+            assert event["tags"]["route"] == "/v1/products"
+            assert "of-a-cookie" not in json.dumps(event)
+
+    @corner("celery-redis")
+    def test_task_that_failed(
+        self,
+        installed: Install,
+        database: Database,
+        endpoint: Endpoint,
+        answers: Answers,
+        tmp_path: Path,
+    ) -> None:
+        """In a process of a worker."""
+        path = tmp_path / "service.db"
+        settings = {
+            **database(project := installed(answers), answers),
+            "APP_DATABASE__URL": f"sqlite+aiosqlite:///{path}",
+            "APP_SENTRY__DSN": f"http://key@127.0.0.1:{endpoint.server_port}/1",
+        }
+        with serving(project, **settings) as client:
+            task = import_prices(client)
+            take_tables_away(path)
+            with working(project, **settings):
+                task_id = task.rpartition("/")[2]
+                eventually(lambda: task_id in [e["tags"]["task_id"] for e in endpoint.events])
 
 
 class TestExample:

@@ -29,6 +29,9 @@ from typing import Any
 import click
 from fastapi import APIRouter, FastAPI
 
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.about import read_about
+# {% endif %}
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.catalog import cached as catalog_cached
@@ -132,6 +135,8 @@ from app.infra.lifecycle import opened
 from app.infra.monitoring import Recorder, listening, metrics_route
 # {% elif cookiecutter.monitoring == "opentelemetry" %}
 from app.infra.monitoring import Recorder, listening, opentelemetry
+# {% elif cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring import Recorder, listening
 # {% endif %}
 # {% if cookiecutter.monitoring != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
@@ -157,9 +162,12 @@ from app.infra.monitoring.sampling import Sample, sampled
 # {% else %}
 from app.infra.monitoring.sampling import sampled
 # {% endif %}
-# {% if cookiecutter.task_queue != "none" %}
-from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring.sentry import Sentry
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" and cookiecutter.task_queue != "none" %}
+from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] and cookiecutter.monitoring != "opentelemetry" %}
 from app.infra.redis import connect
@@ -374,7 +382,7 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     # {% endif %}
     # {% if cookiecutter.__opened %}
     async with AsyncExitStack() as stack:
-        # {% if cookiecutter.monitoring != "none" %}
+        # {% if cookiecutter.__listening %}
         await stack.enter_async_context(listening(*make_recorders(settings)))
         # {% endif %}
         # {% if cookiecutter.monitoring == "opentelemetry" and cookiecutter.database_driver != "none" %}
@@ -441,18 +449,21 @@ def wire_catalog_jobs(store: Store, lists: PriceListStore, ratings: RatingStore)
 # {% endif %}
 # {% endif %}
 # {% endif %}
-# {% if cookiecutter.monitoring != "none" %}
+# {% if cookiecutter.__listening %}
 
 
 def make_recorders(settings: Settings) -> list[Recorder]:
     """Who listens to what the rooms and slices record."""
-    # {% if cookiecutter.monitoring == "prometheus" %}
-    return [Prometheus(settings.monitoring)]
-    # {% elif cookiecutter.monitoring == "opentelemetry" %}
     return [
+        # {% if cookiecutter.monitoring == "prometheus" %}
+        Prometheus(settings.monitoring),
+        # {% elif cookiecutter.monitoring == "opentelemetry" %}
         OpenTelemetry(settings.monitoring, service=_SLUG, environment=settings.environment),
+        # {% endif %}
+        # {% if cookiecutter.error_tracking == "sentry" %}
+        Sentry(settings.sentry, release=read_about().version, environment=settings.environment),
+        # {% endif %}
     ]
-    # {% endif %}
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 

@@ -269,7 +269,7 @@ def shared_settings() -> Settings:
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.task_queue in ["in-process", "none"] %}
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.task_queue in ["in-process", "none"] and cookiecutter.error_tracking == "none" %}
 def elsewhere() -> None:
     """What production must not leave as it is in development: nothing that is elsewhere."""
 # {% else %}
@@ -287,11 +287,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     queue_url: str = Settings.model_fields["tasks"].default.url
     monkeypatch.setenv("APP_TASKS__URL", queue_url.replace("127.0.0.1", "tasks"))
     # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    monkeypatch.setenv("APP_SENTRY__DSN", "https://key@sentry.invalid/1")
+    # {% endif %}
 # {% endif %}
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] %}
+# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.error_tracking == "none" %}
 def startable() -> None:
     """Whatever the service needs to start in a process of its own: nothing."""
 # {% elif cookiecutter.database_driver == "none" %}
@@ -312,6 +315,9 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
     monkeypatch.setenv("APP_TASKS__URL", TEST_BROKER_URL)
     monkeypatch.setenv("APP_TASKS__PREFIX", new_prefix())
+    # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    monkeypatch.setenv("APP_SENTRY__DSN", "https://key@sentry.invalid/1")
 # {% endif %}
 
 

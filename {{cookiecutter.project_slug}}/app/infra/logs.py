@@ -8,6 +8,7 @@ it was written for.
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -70,6 +71,29 @@ def configure(settings: LogSettings) -> None:
     )
     logging.basicConfig(level=level, handlers=[_ToStructlog()], force=True)
     logging.captureWarnings(True)
+    if not as_console:
+        _catch_the_rest()
+
+
+def _catch_the_rest() -> None:
+    """Make lines of the errors that Python itself would write to standard error."""
+    log = structlog.get_logger()
+
+    def on_end(*error: Any) -> None:
+        log.critical("process failed", exc_info=error)
+
+    def on_end_of_thread(end: threading.ExceptHookArgs) -> None:
+        if end.exc_type is not SystemExit:
+            error = (end.exc_type, end.exc_value, end.exc_traceback)
+            log.error("thread failed", thread=end.thread and end.thread.name, exc_info=error)
+
+    def on_unraisable(error: "sys.UnraisableHookArgs") -> None:
+        found = (error.exc_type, error.exc_value, error.exc_traceback)
+        log.error("error ignored", where=_described(error.object), exc_info=found)
+
+    sys.excepthook = on_end
+    threading.excepthook = on_end_of_thread
+    sys.unraisablehook = on_unraisable
 
 
 class _Forgiving:
