@@ -24,19 +24,23 @@ DEVICES = {"con", "prn", "aux", "nul", *PORTS}
 # package is silently missing. So it is with the dependencies of dependencies; a test compares this
 # list with the lock files.
 DEPENDENCIES = {
-    "aio-pika", "aiormq", "aiosqlite", "alembic", "amqp", "annotated-doc", "annotated-types",
-    "anyio", "ast-serialize", "async-timeout", "asyncmy", "asyncpg", "billiard", "blockbuster",
-    "celery", "click", "click-didyoumean", "click-plugins", "click-repl", "colorama", "coverage",
-    "deptry", "execnet", "fastapi", "forbiddenfruit", "greenlet", "grimp", "h11", "hiredis",
-    "httpcore2", "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter",
-    "iniconfig", "kombu", "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec",
-    "mypy", "mypy-extensions", "opentelemetry-api", "packaging", "pathspec", "pluggy",
-    "prometheus-client", "prompt-toolkit", "psutil", "psycopg", "psycopg-binary", "pydantic",
-    "pydantic-core", "pydantic-settings", "pygments", "pytest", "pytest-cov", "pytest-xdist",
-    "python-dateutil", "python-dotenv", "redis", "requirements-parser", "rich", "ruff", "six",
-    "sortedcontainers", "sqlalchemy", "starlette", "structlog", "tomli", "truststore",
-    "types-psutil", "typing-extensions", "typing-inspection", "tzdata", "tzlocal", "uvicorn",
-    "uvloop", "vine", "watchfiles", "wcwidth",
+    "aio-pika", "aiohappyeyeballs", "aiohttp", "aiormq", "aiosignal", "aiosqlite", "alembic",
+    "amqp", "annotated-doc", "annotated-types", "anyio", "ast-serialize", "async-timeout",
+    "asyncmy", "asyncpg", "attrs", "billiard", "blockbuster", "celery", "certifi", "click",
+    "click-didyoumean", "click-plugins", "click-repl", "colorama", "coverage", "deptry", "execnet",
+    "fastapi", "forbiddenfruit", "frozenlist", "greenlet", "grimp", "h11", "hiredis", "httpcore2",
+    "httptools", "httpx2", "httpx2-jsfetch", "hypothesis", "idna", "import-linter", "iniconfig",
+    "kombu", "librt", "mako", "markdown-it-py", "markupsafe", "mdurl", "msgspec", "multidict",
+    "mypy", "mypy-extensions", "opentelemetry-api", "opentelemetry-exporter-otlp-proto-common",
+    "opentelemetry-proto", "opentelemetry-sdk", "opentelemetry-semantic-conventions", "packaging",
+    "pamqp", "pathspec", "pluggy", "prometheus-client", "prompt-toolkit", "propcache", "protobuf",
+    "psutil", "psycopg", "psycopg-binary", "pycron", "pydantic", "pydantic-core",
+    "pydantic-settings", "pygments", "pyinstrument", "pytest", "pytest-cov", "pytest-xdist",
+    "python-dateutil", "python-dotenv", "redis", "requirements-parser", "rich", "ruff",
+    "sentry-sdk", "six", "sortedcontainers", "sqlalchemy", "starlette", "structlog", "taskiq",
+    "taskiq-aio-pika", "taskiq-dependencies", "taskiq-redis", "tomli", "truststore", "types-psutil",
+    "typing-extensions", "typing-inspection", "tzdata", "tzlocal", "urllib3", "uvicorn", "uvloop",
+    "vine", "watchfiles", "wcwidth", "yarl",
 }  # fmt: skip
 
 # Cookiecutter evaluates the first in answers given on the command line, and the template's own

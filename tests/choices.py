@@ -52,9 +52,28 @@ CORNERS: dict[str, Answers] = {
         "cache_backend": "none",
         "task_queue": "taskiq-rabbitmq",
     },
-    "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
+    "celery-redis": {
+        "cache_backend": "none",
+        "task_queue": "celery-redis",
+        "monitoring": "none",
+        "error_tracking": "sentry",
+    },
     "no-tasks": {"task_queue": "none"},
     "no-monitoring": {"monitoring": "none"},
+    "opentelemetry": {"monitoring": "opentelemetry", "example": "none"},
+    "opentelemetry+taskiq": {
+        "database_driver": "psycopg",
+        "cache_backend": "redis",
+        "task_queue": "taskiq-redis",
+        "monitoring": "opentelemetry",
+    },
+    "opentelemetry+celery": {
+        "database_driver": "asyncpg",
+        "cache_backend": "tiered",
+        "task_queue": "celery-redis",
+        "monitoring": "opentelemetry",
+    },
+    "sentry": {"error_tracking": "sentry"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -72,7 +91,7 @@ SERVERS = {
 }
 
 # Every so many rows of the pairwise set join the corners in every run.
-SLICE = 5
+SLICE = 8
 
 
 @dataclass(frozen=True)
@@ -143,9 +162,16 @@ TRACES = [
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
     Trace(frozenset(SERVERS), ("require.services",)),
-    Trace(frozenset({*SERVERS, ("monitoring", "prometheus")}), ("docker", "compose")),
-    trace("monitoring", {"prometheus"}, "prometheus", "/metrics", r"\bscrap(e|ed|es|ing)\b"),
-    trace("monitoring", {"prometheus"}, "grafana", "dashboard", "promtool"),
+    Trace(
+        frozenset({*SERVERS, ("monitoring", "prometheus"), ("monitoring", "opentelemetry")}),
+        ("docker", "compose"),
+    ),
+    trace(
+        "monitoring", {"prometheus"}, "prometheus", "(?<!/v1)/metrics", r"\bscrap(e|ed|es|ing)\b"
+    ),
+    trace("monitoring", {"prometheus"}, "dashboard", "promtool"),
+    trace("monitoring", {"prometheus", "opentelemetry"}, "grafana"),
+    trace("monitoring", {"opentelemetry"}, "opentelemetry", r"\botlp", r"\botel"),
     trace(
         "monitoring",
         set(CHOICES["monitoring"]) - {"none"},
@@ -153,6 +179,7 @@ TRACES = [
         "psutil",
         r"\bmetrics?\b",
     ),
+    trace("error_tracking", {"sentry"}, "sentry"),
     trace(
         "example",
         {"catalog"},

@@ -144,7 +144,7 @@ def watched(
             redis = Redis(folder)
             stack.callback(redis.close)
             settings |= redis.settings
-        client = stack.enter_context(serving(copy, None, **settings))
+        client = stack.enter_context(serving(copy, **settings))
         if answers["task_queue"] not in {"in-process", "none"}:
             stack.enter_context(working(copy, **settings))
         prometheus = stack.enter_context(looking(copy.path / "monitoring", folder, ports))

@@ -120,23 +120,30 @@ def install(project: Path) -> Installed:
     return Installed(copy, copy / ".venv" / scripts / "python")
 
 
-# Several services run at once.
-FREE_PORTS = {"APP_MONITORING__PORT": "0", "APP_MONITORING__WORKER_PORT": "0"}
+def free_ports(project: Installed) -> dict[str, str]:
+    """Settings of a service beside others, where it has these settings."""
+    has = (project.path / ".env.example").read_text(encoding="utf-8")
+    names = ("APP_MONITORING__PORT", "APP_MONITORING__WORKER_PORT")
+    return {name: "0" for name in names if name in has}
 
 
 @contextmanager
-def serving(
-    project: Installed, log: list[str] | None = None, **settings: str
-) -> Iterator[httpx2.Client]:
-    """A client of `python -m app serve` at a free port; the process ends with the context.
+def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
+    """A client of `python -m app serve` at a free port; the process ends with the context."""
+    with logged(project, settings) as (client, _):
+        yield client
 
-    `log` is given the lines that the service writes.
-    """
-    lines = [] if log is None else log
+
+@contextmanager
+def logged(
+    project: Installed, settings: Mapping[str, str]
+) -> Iterator[tuple[httpx2.Client, list[str]]]:
+    """The same, and the lines that it logs, as they come."""
+    lines: list[str] = []
     process = subprocess.Popen(
         [project.python, "-m", "app", "serve", "--no-reload", "--port", "0"],
         cwd=project.path,
-        env=clean_environment() | FREE_PORTS | settings,
+        env={**clean_environment(), **free_ports(project), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -149,7 +156,7 @@ def serving(
         try:
             with httpx2.Client(base_url=listening_at(process.stderr, lines), timeout=30) as client:
                 rest.start()
-                yield client
+                yield client, lines
         finally:
             process.terminate()
             if rest.ident:
@@ -162,7 +169,7 @@ def working(project: Installed, **settings: str) -> Iterator[None]:
     process = subprocess.Popen(
         [project.python, "-m", "app", "worker", "--health-port", "0"],
         cwd=project.path,
-        env=clean_environment() | FREE_PORTS | settings,
+        env={**clean_environment(), **free_ports(project), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -7,14 +7,16 @@ import sys
 
 import click
 import uvicorn
+from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from app import bootstrap
+from app.about import read_about
 from app.errors import ServiceError, StartupError
-from app.infra import logs
+from app.infra import logs, profiling
 from app.infra.http import listener, server
 from app.infra.http.protocol import BoundedHeadProtocol
-from app.main import create_app, read_about
+from app.main import create_app
 from app.settings import Settings, describe, example, load_settings
 
 
@@ -110,6 +112,14 @@ def settings(as_example: bool) -> None:
         click.echo(f"{variable}={value}")
 
 
+async def _prepare() -> FastAPI:
+    settings = _load()
+    # A line for each of many requests would tell nobody anything.
+    logs.configure(settings.logs.model_copy(update={"level": "warning"}))
+    await bootstrap.prepare(settings)
+    return create_app(settings)
+
+
 def _load() -> Settings:
     settings = load_settings()
     logs.configure(settings.logs)
@@ -119,6 +129,7 @@ def _load() -> Settings:
 def main() -> None:
     """Run a command; what stops it is told in one sentence, with exit status 1."""
     bootstrap.add_commands(cli, _load)
+    profiling.add_to(cli, _prepare)
     try:
         cli(prog_name="python -m app")
     except (StartupError, ServiceError, OSError) as error:

@@ -29,6 +29,9 @@ from typing import Any
 import click
 from fastapi import APIRouter, FastAPI
 
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.about import read_about
+# {% endif %}
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.catalog import cached as catalog_cached
@@ -130,21 +133,44 @@ from app.infra.lifecycle import opened
 # {% endif %}
 # {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring import Recorder, listening, metrics_route
+# {% elif cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring import Recorder, listening, opentelemetry
+# {% elif cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring import Recorder, listening
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.infra.monitoring.cache_samples import CacheSamples
 # {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from app.infra.monitoring.database_samples import DatabaseSamples
 # {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring.opentelemetry import OpenTelemetry
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.monitoring.opentelemetry_database import statements_traced
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+from app.infra.monitoring.opentelemetry_redis import connect
+# {% endif %}
+# {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" %}
 from app.infra.monitoring.prometheus import Prometheus, exposed
+# {% endif %}
 # {% if cookiecutter.__rooms %}
 from app.infra.monitoring.sampling import Sample, sampled
 # {% else %}
 from app.infra.monitoring.sampling import sampled
 # {% endif %}
-# {% if cookiecutter.task_queue != "none" %}
+# {% endif %}
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring.sentry import Sentry
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" and cookiecutter.task_queue != "none" %}
 from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] and cookiecutter.monitoring != "opentelemetry" %}
+from app.infra.redis import connect
 # {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions import SessionMiddleware, Sessions
@@ -182,6 +208,9 @@ from app.infra.tasks.taskiq_rabbitmq import TaskiqRabbitmq
 # {% elif cookiecutter.task_queue == "taskiq-redis" %}
 from app.infra.tasks.taskiq_redis import TaskiqRedis
 # {% endif %}
+# {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+from app.infra.tasks.transport import Transport
+# {% endif %}
 # {% if cookiecutter.task_queue == "in-process" %}
 from app.infra.tasks.working import working
 # {% endif %}
@@ -193,10 +222,18 @@ if TYPE_CHECKING:
     from app.infra.database.migrations import Migrations
 # {% endif %}
 
-# {% if cookiecutter.cache_backend != "none" %}
+# {% if cookiecutter.cache_backend != "none" or cookiecutter.monitoring == "opentelemetry" %}
 _SLUG = "{{ cookiecutter.project_slug }}"
 
 # {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+TELEMETRY = opentelemetry.TELEMETRY
+"""What FastAPI tells of requests by itself: spans."""
+# {% else %}
+TELEMETRY = None
+"""What FastAPI tells of requests by itself: nothing."""
+# {% endif %}
+
 State = dict[str, Any]
 """What handlers find as `request.state`; `checks` maps names to what readiness asks."""
 
@@ -345,8 +382,11 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     # {% endif %}
     # {% if cookiecutter.__opened %}
     async with AsyncExitStack() as stack:
-        # {% if cookiecutter.monitoring != "none" %}
+        # {% if cookiecutter.__listening %}
         await stack.enter_async_context(listening(*make_recorders(settings)))
+        # {% endif %}
+        # {% if cookiecutter.monitoring == "opentelemetry" and cookiecutter.database_driver != "none" %}
+        stack.enter_context(statements_traced())
         # {% endif %}
         # {% if cookiecutter.__rooms %}
         await stack.enter_async_context(opened({{ cookiecutter.__rooms }}))
@@ -409,14 +449,21 @@ def wire_catalog_jobs(store: Store, lists: PriceListStore, ratings: RatingStore)
 # {% endif %}
 # {% endif %}
 # {% endif %}
-# {% if cookiecutter.monitoring != "none" %}
+# {% if cookiecutter.__listening %}
 
 
 def make_recorders(settings: Settings) -> list[Recorder]:
     """Who listens to what the rooms and slices record."""
-    # {% if cookiecutter.monitoring == "prometheus" %}
-    return [Prometheus(settings.monitoring)]
-    # {% endif %}
+    return [
+        # {% if cookiecutter.monitoring == "prometheus" %}
+        Prometheus(settings.monitoring),
+        # {% elif cookiecutter.monitoring == "opentelemetry" %}
+        OpenTelemetry(settings.monitoring, service=_SLUG, environment=settings.environment),
+        # {% endif %}
+        # {% if cookiecutter.error_tracking == "sentry" %}
+        Sentry(settings.sentry, release=read_about().version, environment=settings.environment),
+        # {% endif %}
+    ]
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 
@@ -446,9 +493,9 @@ def make_cache(settings: Settings) -> Cache:
     # {% if cookiecutter.cache_backend == "memory" %}
     backend = Memory(settings.cache)
     # {% elif cookiecutter.cache_backend == "redis" %}
-    backend = RedisCache(settings.cache)
+    backend = RedisCache(settings.cache, connect)
     # {% else %}
-    backend = Tiered(settings.cache)
+    backend = Tiered(settings.cache, connect)
     # {% endif %}
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     return Cache(backend, settings.cache, loading=from_primary)
@@ -462,7 +509,7 @@ def make_sessions(settings: Settings) -> Sessions:
     # {% if cookiecutter.cache_backend == "memory" %}
     return Sessions(MemorySessions(settings.sessions), settings.sessions)
     # {% else %}
-    return Sessions(RedisSessions(settings.sessions), settings.sessions)
+    return Sessions(RedisSessions(settings.sessions, connect), settings.sessions)
     # {% endif %}
 # {% endif %}
 # {% if cookiecutter.task_queue != "none" %}
@@ -480,20 +527,29 @@ def jobs() -> Sequence[Job]:
 # {% if cookiecutter.database_driver != "none" %}
 def make_tasks(settings: Settings, database: Database, jobs: Sequence[Job]) -> Tasks:
     """Background work, not yet open."""
-    # {% if cookiecutter.task_queue == "taskiq-redis" %}
-    transport = TaskiqRedis(settings.tasks)
-    # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
-    transport = TaskiqRabbitmq(settings.tasks)
-    # {% elif cookiecutter.task_queue == "celery-redis" %}
-    transport = CeleryRedis(settings.tasks, jobs, program="app.worker_pool")
-    # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
-    transport = CeleryRabbitmq(settings.tasks, jobs, program="app.worker_pool")
-    # {% else %}
+    # {% if cookiecutter.task_queue == "in-process" %}
     transport = InProcess(settings.tasks)
+    # {% else %}
+    transport = make_transport(settings, jobs)
     # {% endif %}
     return Tasks(DatabaseLedger(database), transport, jobs, settings.tasks)
 
 
+# {% if cookiecutter.task_queue != "in-process" %}
+def make_transport(settings: Settings, jobs: Sequence[Job]) -> Transport:
+    """The queue, not yet open."""
+    # {% if cookiecutter.task_queue == "taskiq-redis" %}
+    return TaskiqRedis(settings.tasks)
+    # {% elif cookiecutter.task_queue == "taskiq-rabbitmq" %}
+    return TaskiqRabbitmq(settings.tasks)
+    # {% elif cookiecutter.task_queue == "celery-redis" %}
+    return CeleryRedis(settings.tasks, jobs, program="app.worker_pool")
+    # {% else %}
+    return CeleryRabbitmq(settings.tasks, jobs, program="app.worker_pool")
+    # {% endif %}
+
+
+# {% endif %}
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[DatabaseLedger]:
     """The book of all tasks, with no queue."""
@@ -568,8 +624,13 @@ async def prepare(settings: Settings) -> None:
     """Before the server starts: bring the schema up to date, in production insist that it is.
 
     Raises:
-        StartupError: the database does not answer, or in production a migration is pending.
+        StartupError: a server does not answer, or in production a migration is pending.
     """
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    queue = make_transport(settings, jobs())
+    await queue.open()
+    await queue.close()
+    # {% endif %}
     async with open_migrations(settings) as revisions:
         if not settings.production:
             await revisions.upgrade()

@@ -2,27 +2,26 @@
 
 import asyncio
 import platform
-import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import bootstrap, errors
+from app.about import About, read_about
 from app.infra import logs
-from app.infra.http import health
+from app.infra.http import health, serialization
 from app.infra.http.compression import CompressionMiddleware
 from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
 from app.infra.http.hosts import TrustedHosts
 from app.infra.http.request import RequestMiddleware
 from app.infra.monitoring import Gauge
+from app.infra.profiling import ProfilingMiddleware
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()
@@ -33,15 +32,6 @@ INFO = Gauge(
 
 API_PREFIX = "/v1"
 _DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
-
-
-class About(BaseModel):
-    """What the service says of itself; the texts stand in `about.toml`."""
-
-    name: str
-    description: str
-    version: str
-    documentation: str | None = None
 
 
 class _Service(FastAPI):
@@ -69,6 +59,7 @@ def create_app(
     """
     about = read_about()
     drain = Drain()
+    serialization.measure()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -89,6 +80,7 @@ def create_app(
         lifespan=lifespan,
         responses=errors.RESPONSES,
         max_body_size=settings.http.max_body_bytes,
+        telemetry=bootstrap.TELEMETRY,
     )
     app.wrap = lambda inner: _outer_layers(inner, settings, drain)
     errors.install(app)
@@ -135,15 +127,12 @@ def tell_version(about: About) -> None:
     INFO.set(1, about.version, platform.python_version())
 
 
-def read_about() -> About:
-    """The texts of `about.toml`."""
-    text = (Path(__file__).parent / "about.toml").read_text(encoding="utf-8")
-    return About.model_validate(tomllib.loads(text))
-
-
 def _outer_layers(app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:
+    app = HeadMiddleware(app)
+    if settings.profiling.token is not None:
+        app = ProfilingMiddleware(app, settings.profiling.token)
     return RequestMiddleware(
-        errors.ProblemMiddleware(HeadMiddleware(app)),
+        errors.ProblemMiddleware(app),
         settings=settings.http,
         drain=drain,
         production=settings.production,

@@ -8,12 +8,13 @@ import structlog
 from fastapi import FastAPI
 
 from app import bootstrap, errors
+from app.about import read_about
 from app.infra import logs
 from app.infra.http import health
 from app.infra.http.drain import Drain
 from app.infra.tasks import Tasks
 from app.infra.tasks.working import working
-from app.main import read_about, tell_version
+from app.main import tell_version
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()

@@ -7,7 +7,7 @@ import os
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 import shutil
 # {% endif %}
-# {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
 import uuid
 # {% endif %}
 # {% if cookiecutter.database_driver in ["aiosqlite", "none"] %}
@@ -41,11 +41,11 @@ from tests.mysql import SLEEP, PrivateServer, Server, find, missing_binaries
 from tests.postgresql import SLEEP, PrivateServer, Server, find, missing_binaries
 # {% endif %}
 # {% if cookiecutter.task_queue in ["taskiq-rabbitmq", "celery-rabbitmq"] %}
-from tests.rabbitmq_servers import TEST_BROKER_URL
+from tests.rabbitmq_servers import TEST_BROKER_URL, new_prefix
 from tests.rabbitmq_servers import private_broker as private_broker
 # {% endif %}
 # {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}
-from tests.redis_broker import TEST_BROKER_URL
+from tests.redis_broker import TEST_BROKER_URL, new_prefix
 from tests.redis_broker import private_broker as private_broker
 # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
@@ -92,6 +92,10 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for port in ("PORT", "WORKER_PORT"):
         monkeypatch.setenv(f"APP_MONITORING__{port}", "0")
     # {% endif %}
+    # {% if cookiecutter.monitoring == "opentelemetry" %}
+    # A collector that is there hears nothing of the tests.
+    monkeypatch.setenv("APP_MONITORING__ENDPOINT", "none")
+    # {% endif %}
     # {% if cookiecutter.monitoring != "none" %}
     monkeypatch.setenv("APP_MONITORING__SAMPLE_SECONDS", "3600")
     # {% endif %}
@@ -101,12 +105,11 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_own_keys(settings: Settings) -> Settings:
     """`settings` with names of the test's own in the servers that are there."""
     # Time-outs that no busy machine runs into; tests that are about them set their own.
-    prefix = f"test-{uuid.uuid4().hex}"
     rooms: dict[str, BaseModel] = {}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
     own = {
         "url": TEST_REDIS_URL,
-        "prefix": prefix,
+        "prefix": f"test-{uuid.uuid4().hex}",
         "connect_timeout_seconds": 20,
         "timeout_seconds": 20,
     }
@@ -114,7 +117,7 @@ def with_own_keys(settings: Settings) -> Settings:
     rooms["sessions"] = settings.sessions.model_copy(update=own)
     # {% endif %}
     # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
-    queue = {"url": TEST_BROKER_URL, "prefix": prefix, "timeout_seconds": 20}
+    queue = {"url": TEST_BROKER_URL, "prefix": new_prefix(), "timeout_seconds": 20}
     rooms["tasks"] = settings.tasks.model_copy(update=queue)
     # {% endif %}
     return settings.model_copy(update=rooms)
@@ -266,7 +269,7 @@ def shared_settings() -> Settings:
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.task_queue in ["in-process", "none"] %}
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.task_queue in ["in-process", "none"] and cookiecutter.error_tracking == "none" %}
 def elsewhere() -> None:
     """What production must not leave as it is in development: nothing that is elsewhere."""
 # {% else %}
@@ -284,11 +287,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     queue_url: str = Settings.model_fields["tasks"].default.url
     monkeypatch.setenv("APP_TASKS__URL", queue_url.replace("127.0.0.1", "tasks"))
     # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    monkeypatch.setenv("APP_SENTRY__DSN", "https://key@sentry.invalid/1")
+    # {% endif %}
 # {% endif %}
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] %}
+# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.error_tracking == "none" %}
 def startable() -> None:
     """Whatever the service needs to start in a process of its own: nothing."""
 # {% elif cookiecutter.database_driver == "none" %}
@@ -299,10 +305,8 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the service needs to start in a process of its own: a database."""
     monkeypatch.setenv("APP_DATABASE__URL", new_database)
     # {% endif %}
-    # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
-    prefix = f"test-{uuid.uuid4().hex}"
-    # {% endif %}
     # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+    prefix = f"test-{uuid.uuid4().hex}"
     for room in ("CACHE", "SESSIONS"):
         # Not as it is in development, which production would refuse.
         monkeypatch.setenv(f"APP_{room}__URL", TEST_REDIS_URL.replace("127.0.0.1", "localhost"))
@@ -310,7 +314,10 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # {% endif %}
     # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
     monkeypatch.setenv("APP_TASKS__URL", TEST_BROKER_URL)
-    monkeypatch.setenv("APP_TASKS__PREFIX", prefix)
+    monkeypatch.setenv("APP_TASKS__PREFIX", new_prefix())
+    # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    monkeypatch.setenv("APP_SENTRY__DSN", "https://key@sentry.invalid/1")
 # {% endif %}
 
 

@@ -1,5 +1,6 @@
 """RabbitMQ for the tests: queues in a server that is there, and servers of their own."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -16,6 +17,16 @@ from tests.services import skip_or_fail
 
 TEST_BROKER_URL = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 PATIENCE_SECONDS = 180
+
+
+def new_prefix() -> str:
+    """Begins the names that a test uses in the server: the same ones each time.
+
+    RabbitMQ keeps a quorum queue until somebody deletes it, and some hundreds of them are more than
+    it takes. What earlier tests have left in it is of tasks that nobody knows.
+    """
+    project = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()
+    return f"test-{project[:8]}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 
 
 def missing_binaries() -> str | None:

@@ -1,5 +1,6 @@
 """A Redis that is a queue: a part of one that is there, and one to harm."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +9,12 @@ from tests.redis_servers import TEST_REDIS_URL as TEST_BROKER_URL
 from tests.redis_servers import PrivateServer, missing_binaries
 from tests.services import skip_or_fail
 
-__all__ = ["TEST_BROKER_URL", "private_broker"]
+__all__ = ["TEST_BROKER_URL", "new_prefix", "private_broker"]
+
+
+def new_prefix() -> str:
+    """Begins the names that a test uses in the server."""
+    return f"test-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from tests.processes import SERVING, imported_by
 
 TOOLS = {"blockbuster", "coverage", "httpx2", "hypothesis", "mypy", "pytest", "ruff", "xdist"}
-OTHERS_AFFAIR = {"multiprocessing", "uvicorn", "watchfiles"}
+OTHERS_AFFAIR = {"uvicorn", "watchfiles"}
 
 
 @pytest.mark.usefixtures("startable")

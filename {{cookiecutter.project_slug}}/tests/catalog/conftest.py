@@ -68,6 +68,19 @@ async def _memory_rooms(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     # {% endif %}
 
 
+# {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+@asynccontextmanager
+async def _database_rooms(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """The service's own, but that it performs its tasks itself."""
+    async with bootstrap.open_rooms(settings) as rooms:
+        bounds = InProcessSettings()
+        tasks = Tasks(rooms["tasks"].ledger, InProcess(bounds), bootstrap.jobs(), bounds)
+        state = {**rooms, "tasks": tasks}
+        async with opened(tasks), working(tasks, state):
+            yield state
+
+
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 @pytest.fixture(params=["memory", "database"])
 # {% else %}
@@ -81,7 +94,11 @@ def store(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def app(settings: Settings, store: str) -> FastAPI:
     """The service, with the catalogue over `store`."""
+    # {% if cookiecutter.task_queue in ["in-process", "none"] %}
     open_rooms = _memory_rooms if store == "memory" else bootstrap.open_rooms
+    # {% else %}
+    open_rooms = _memory_rooms if store == "memory" else _database_rooms
+    # {% endif %}
     return create_app(settings, open_rooms=open_rooms)
 # {% if cookiecutter.database_driver != "none" %}
 

@@ -28,8 +28,10 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from app.errors import BadRequest, StartupError, TimedOut, TryAgain, Unavailable
+from app.infra import timing
 from app.infra.database.batcher import Batcher
 from app.infra.database.dialect import Dialect, Failure
+from app.infra.database.pool import pool_class
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.statements import StatementWatch
 from app.infra.monitoring import Counter
@@ -145,8 +147,11 @@ class Database:
         async with self._unit() as unit, self.dialect.turn(), self._sessions() as session:
             with _around(_Around(self, session)):
                 yield session
+            # Statements count by themselves, and must not do so twice.
+            await session.flush()
             unit.commits = True
-            await session.commit()
+            with timing.measured("database"):
+                await session.commit()
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[AsyncSession]:
@@ -235,11 +240,14 @@ class Database:
         try:
             engine = create_async_engine(
                 settings.url,
+                poolclass=pool_class(settings.url),
                 pool_size=size,
                 max_overflow=overflow,
                 pool_timeout=settings.acquire_timeout_seconds,
                 pool_recycle=settings.pool_recycle_seconds,
                 pool_pre_ping=pre_ping,
+                # The values of statements are nobody's business, in errors too.
+                hide_parameters=True,
                 **self.dialect.engine_options(),
             )
         except (ArgumentError, InvalidRequestError, ImportError, TypeError, ValueError):

@@ -6,7 +6,14 @@ then, and where nothing was chosen, recording does nothing.
 """
 
 from app.infra.monitoring.instruments import BYTES, Counter, Gauge, Histogram, Instrument, Record
-from app.infra.monitoring.recorder import Recorder, carried, continued, failed, listening
+from app.infra.monitoring.recorder import (
+    Recorder,
+    carried,
+    continued,
+    failed,
+    listening,
+    part,
+)
 
 __all__ = [
     "BYTES",
@@ -20,4 +27,5 @@ __all__ = [
     "continued",
     "failed",
     "listening",
+    "part",
 ]

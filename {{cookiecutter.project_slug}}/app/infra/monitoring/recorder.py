@@ -27,6 +27,10 @@ class Recorder:
         """Surrounds work that was asked for in another trace."""
         return nullcontext()
 
+    def part(self, _name: str) -> AbstractContextManager[object]:
+        """Surrounds a part of what is under way."""
+        return nullcontext()
+
     def failed(self, error: BaseException, **tags: str) -> None:
         """Take note of an error that nobody handled; `tags` say where it came up."""
 
@@ -61,6 +65,15 @@ def continued(name: str, trace: str | None) -> Iterator[None]:
     with ExitStack() as stack:
         for each in _recorders:
             stack.enter_context(each.continued(name, trace))
+        yield
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Surrounds a part, called `name`, of what is under way, if anything is."""
+    with ExitStack() as stack:
+        for each in _recorders:
+            stack.enter_context(each.part(name))
         yield
 
 

@@ -38,6 +38,9 @@ class Taskiq:
         """A broker, not yet started."""
         raise NotImplementedError
 
+    async def probe(self) -> None:
+        """Raise unless the server can be reached; called before a broker is started."""
+
     async def ping(self, broker: AsyncBroker) -> None:
         """Raise unless the server answers."""
         raise NotImplementedError
@@ -47,6 +50,7 @@ class Taskiq:
             broker = self.make_broker()
             try:
                 async with asyncio.timeout(self._settings.timeout_seconds):
+                    await self.probe()
                     await broker.startup()
                     await self.ping(broker)
             except BaseException:
@@ -107,6 +111,7 @@ class Taskiq:
         broker.register_task(perform, _TASK)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
+                await self.probe()
                 await broker.startup()
             receiver = _Receiver(worker, broker, concurrency)
             await receiver.listen(stopping)

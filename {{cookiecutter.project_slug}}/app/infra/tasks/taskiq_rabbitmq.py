@@ -1,6 +1,6 @@
 """Taskiq over a quorum queue of RabbitMQ."""
 
-from aio_pika import ExchangeType
+from aio_pika import ExchangeType, connect
 from aio_pika.exceptions import AMQPError
 from taskiq import AsyncBroker, TaskiqError
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
@@ -33,6 +33,10 @@ class TaskiqRabbitmq(Taskiq):
             timeout=settings.timeout_seconds,
             heartbeat=_HEARTBEAT_SECONDS,
         )
+
+    async def probe(self) -> None:
+        # The broker's own connection would go on trying when nobody waits for it any more.
+        await (await connect(self._settings.url)).close()
 
     async def ping(self, broker: AsyncBroker) -> None:
         assert isinstance(broker, AioPikaBroker)  # noqa: S101  # see make_broker

@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import click
-import uvicorn
 
-from app.infra.http import listener, server
+from app.infra.http import listener
 from app.infra.http.settings import HttpSettings
 from app.infra.tasks.broker import BrokerSettings
 
@@ -78,6 +77,11 @@ def run(application: str, http: HttpSettings, tasks: BrokerSettings) -> None:
     Raises:
         SystemExit: it does not start; the log says why. The status is 1.
     """
+    # Here, for whoever only asks for the commands needs no server.
+    import uvicorn
+
+    from app.infra.http import server
+
     server.run(
         uvicorn.Config(
             application,

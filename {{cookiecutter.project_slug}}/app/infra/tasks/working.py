@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,31 +28,34 @@ async def working(tasks: Tasks, rooms: Mapping[str, Any]) -> AsyncIterator[Perfo
     consumer = asyncio.create_task(
         tasks.transport.consume(performer, settings.concurrency, stopping)
     )
-    sweeper = asyncio.create_task(sweep_forever(tasks, performer))
+    sweeper = asyncio.create_task(sweep_until(stopping, tasks, performer))
     try:
         yield performer
     finally:
         stopping.set()
         await asyncio.wait({consumer}, timeout=settings.stop_timeout_seconds)
         performer.interrupt()
-        # What was interrupted is put back, which takes no time unless the ledger is away.
-        await asyncio.wait({consumer}, timeout=settings.stop_timeout_seconds)
+        # What was interrupted is put back, which takes no time unless the ledger is away. A sweep
+        # ends its unit of work: cancelled, it would leave a connection behind.
+        await asyncio.wait({consumer, sweeper}, timeout=settings.stop_timeout_seconds)
         await ended(consumer, sweeper)
         if left := tasks.transport.waiting():
             logger.warning("tasks were not begun", task_ids=left)
             await tasks.ledger.release(left, datetime.now(UTC))
 
 
-async def sweep_forever(tasks: Tasks, performer: Performer) -> None:
+async def sweep_until(stopping: asyncio.Event, tasks: Tasks, performer: Performer) -> None:
     """Sweep every now and then, whatever goes wrong meanwhile."""
-    while True:
+    while not stopping.is_set():
         try:
             await sweep(tasks, performer)
         except Unavailable as error:
             logger.warning("tasks were not looked after", cause=str(error))
         except Exception:
             logger.exception("tasks were not looked after")
-        await asyncio.sleep(tasks.settings.sweep_seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(tasks.settings.sweep_seconds):
+                await stopping.wait()
 
 
 async def sweep(tasks: Tasks, performer: Performer) -> None:
