@@ -626,16 +626,16 @@ async def prepare(settings: Settings) -> None:
     Raises:
         StartupError: a server does not answer, or in production a migration is pending.
     """
-    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
-    queue = make_transport(settings, jobs())
-    await queue.open()
-    await queue.close()
-    # {% endif %}
     async with open_migrations(settings) as revisions:
         if not settings.production:
             await revisions.upgrade()
         elif await revisions.pending():
             raise StartupError("The database is behind; run `python -m app migrate` first.")
+    # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
+    queue = make_transport(settings, jobs())
+    await queue.open()
+    await queue.close()
+    # {% endif %}
 # {% if cookiecutter.example != "none" %}
 
 
