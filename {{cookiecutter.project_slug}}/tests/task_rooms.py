@@ -10,6 +10,7 @@ from typing import Any
 
 from app import bootstrap
 from app.infra.lifecycle import opened
+from app.infra.monitoring import Recorder, listening
 from app.infra.tasks import Job, Task, Tasks
 from app.infra.tasks.working import working
 from app.settings import Settings
@@ -49,6 +50,7 @@ async def open_tasks(
 ) -> AsyncIterator[dict[str, Any]]:
     """What the jobs find as `rooms`, open; with `works`, this process performs them if it can."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(listening(*_recorders(settings)))
         rooms = await stack.enter_async_context(_open_rooms(settings, jobs))
         if works and not WORKERS:
             await stack.enter_async_context(working(rooms["tasks"], rooms))
@@ -63,6 +65,10 @@ async def _in_memory(settings: Settings, jobs: Sequence[Job]) -> AsyncIterator[d
         yield {"tasks": tasks}
 
 
+# Whoever listens in the service does so here; there may be nobody.
+_recorders: Callable[[Settings], Sequence[Recorder]] = getattr(
+    bootstrap, "make_recorders", lambda _settings: []
+)
 # Tasks are in a table where there are any.
 _open_rooms: Any = import_module("tests.task_table").open_rooms if TABLE else _in_memory
 
