@@ -85,5 +85,6 @@ def worker(folder: Path, settings: Settings) -> Iterator[WorkerProcess]:
 
 if __name__ == "__main__":
     chosen = load_settings()
+    logs.configure(chosen.logs)
     with bootstrap.beside(chosen, worker=True):
         run("tests.task_worker:application", chosen.http, of_tasks(chosen))

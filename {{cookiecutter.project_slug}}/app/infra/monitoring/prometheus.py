@@ -130,7 +130,14 @@ def _make_directory() -> None:
     """Of this run alone: what an earlier one has left would be added up as well."""
     directory = tempfile.mkdtemp(prefix="metrics-")
     os.environ[_DIRECTORY] = directory
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(_remove, directory)
+
+
+def _remove(directory: str) -> None:
+    from prometheus_client import values
+
+    values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import httpx2
 
 from tests.infra.monitoring.prometheus_backend import Scrape
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 60
 OFTEN = {"APP_MONITORING__SAMPLE_SECONDS": "0.2"}
 """Settings with which what is looked at now and then is looked at often."""
 

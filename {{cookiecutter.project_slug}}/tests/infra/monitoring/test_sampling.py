@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 
 from app.infra.monitoring import listening
 from app.infra.monitoring.sampling import sampled
@@ -26,9 +27,9 @@ class TestProcess:
         figures = Figures()
         async with listening(figures), sampled([], every_seconds=0.001):
             await asyncio.wait_for(until_lagged(figures, 5), PATIENCE_SECONDS)
-        [*_, last] = figures.amounts("process_cpu_seconds_total")
-        assert last < figures.total("process_cpu_seconds_total")
         assert figures.times("process_cpu_seconds_total") > 5
+        # Some systems count in hundredths.
+        assert figures.total("process_cpu_seconds_total") < time.process_time() + 0.02
 
     async def test_lag_of_the_event_loop(self) -> None:
         """How much later than it was due a timer ran."""
