@@ -27,13 +27,10 @@ from httpx2 import AsyncClient
 from pydantic import BaseModel
 # {% endif %}
 
-# {% if cookiecutter.database_driver != "none" %}
-from app import bootstrap
-# {% endif %}
 from app.main import create_app
 from app.settings import PREFIX, Settings
 # {% if cookiecutter.database_driver != "none" %}
-from tests.databases import with_database
+from tests.databases import migrate, with_database
 # {% endif %}
 # {% if cookiecutter.database_driver == "asyncmy" %}
 from tests.mysql import SLEEP, PrivateServer, Server, find, missing_binaries
@@ -129,7 +126,7 @@ def with_own_keys(settings: Settings) -> Settings:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with every revision, for the tests to copy."""
     path = tmp_path_factory.mktemp("database") / "migrated.db"
-    asyncio.run(bootstrap.prepare(with_database(Settings(), url=f"sqlite+aiosqlite:///{path}")))
+    asyncio.run(migrate(with_database(Settings(), url=f"sqlite+aiosqlite:///{path}")))
     return path
 
 
@@ -212,7 +209,7 @@ def new_database(server: Server) -> Iterator[str]:
 def migrated_database(server: Server) -> Iterator[str]:
     """The URL of a database with every revision, which the tests of this process use in turn."""
     url = server.create()
-    asyncio.run(bootstrap.prepare(with_database(Settings(), url=url)))
+    asyncio.run(migrate(with_database(Settings(), url=url)))
     yield url
     server.drop(url)
 

@@ -28,6 +28,12 @@ def with_database(settings: Settings, **changes: Any) -> Settings:
     return settings.model_copy(update={"database": checked})
 
 
+async def migrate(settings: Settings) -> None:
+    """Apply every revision."""
+    async with bootstrap.open_migrations(settings) as revisions:
+        await revisions.upgrade()
+
+
 @asynccontextmanager
 async def opened(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
     """The database of `settings`, perhaps with others of its settings."""

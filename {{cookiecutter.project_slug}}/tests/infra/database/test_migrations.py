@@ -50,9 +50,11 @@ class TestOurs:
         async with opened(settings) as database, database.engine.connect() as connection:
             assert await connection.run_sync(differences) == []
 
-    async def test_start_in_production_needs_them(self, new_database: str) -> None:
+    async def test_start_in_production_needs_them(
+        self, settings: Settings, new_database: str
+    ) -> None:
         """A pending revision stops the start with the remedy; in development it is applied."""
-        settings = with_database(Settings(), url=new_database)
+        settings = with_database(settings, url=new_database)
         production = settings.model_copy(update={"environment": "production"})
         if bootstrap.migrations():
             with pytest.raises(StartupError, match="is behind"):

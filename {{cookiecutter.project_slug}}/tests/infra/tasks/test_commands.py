@@ -11,7 +11,7 @@ from app import bootstrap
 from app.infra.tasks import State
 from app.infra.tasks.ledger import Task
 from app.settings import Settings
-from tests.databases import with_database
+from tests.databases import migrate, with_database
 from tests.infra.tasks.books import at, make_task
 from tests.processes import run
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("startable")]
 async def bury(url: str, *names: str) -> list[Task]:
     """Tasks that have failed, in the database at `url`."""
     settings = with_database(Settings(), url=url)
-    await bootstrap.prepare(settings)
+    await migrate(settings)
     dead = []
     async with bootstrap.open_ledger(settings) as ledger:
         for number, name in enumerate(names, start=1):
