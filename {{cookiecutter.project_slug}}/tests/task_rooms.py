@@ -69,10 +69,6 @@ async def _in_memory(settings: Settings, jobs: Sequence[Job]) -> AsyncIterator[d
         yield {"tasks": tasks}
 
 
-# Whoever listens in the service does so here; there may be nobody.
-_recorders: Callable[[Settings], Sequence[Recorder]] = getattr(
-    bootstrap, "make_recorders", lambda _settings: []
-)
 # Tasks are in a table where there are any.
 _open_rooms: Any = import_module("tests.task_table").open_rooms if TABLE else _in_memory
 
