@@ -310,7 +310,8 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"APP_{room}__PREFIX", prefix)
     # {% endif %}
     # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
-    monkeypatch.setenv("APP_TASKS__URL", TEST_BROKER_URL)
+    # Not as it is in development, which production would refuse.
+    monkeypatch.setenv("APP_TASKS__URL", TEST_BROKER_URL.replace("127.0.0.1", "localhost"))
     monkeypatch.setenv("APP_TASKS__PREFIX", new_prefix())
     # {% endif %}
     # {% if cookiecutter.error_tracking == "sentry" %}

@@ -7,6 +7,7 @@ import time
 
 from app.infra.tasks import Job, Run
 from tests.task_jobs import JOBS
+from tests.task_table import EFFECT
 
 
 async def where(_run: Run) -> list[int]:
@@ -43,6 +44,7 @@ async def seize(_run: Run) -> None:
 SEIZING = Job(seize, attempts=1, time_limit_seconds=0.5)
 POOL_JOBS = [
     *JOBS,
+    EFFECT,
     Job(where),
     Job(sit, backoff_seconds=0.05),
     Job(hold),

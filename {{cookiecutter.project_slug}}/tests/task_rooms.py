@@ -40,6 +40,9 @@ def of_tasks(settings: Settings) -> Any:
 TABLE = find_spec("tests.task_table") is not None
 """Whether tasks are kept in a table."""
 
+ALL_JOBS = [*JOBS, import_module("tests.task_table").EFFECT] if TABLE else JOBS
+"""Those with an effect in a table are where there is one."""
+
 WORKERS = find_spec("tests.task_worker") is not None
 """Whether tasks are performed by processes of their own."""
 
@@ -50,7 +53,7 @@ _make_recorders: Any = getattr(bootstrap, "make_recorders", lambda _settings: ()
 
 @asynccontextmanager
 async def open_tasks(
-    settings: Settings, jobs: Sequence[Job] = JOBS, *, works: bool = False
+    settings: Settings, jobs: Sequence[Job] = ALL_JOBS, *, works: bool = False
 ) -> AsyncIterator[dict[str, Any]]:
     """What the jobs find as `rooms`, open; with `works`, this process performs them if it can."""
     async with AsyncExitStack() as stack:

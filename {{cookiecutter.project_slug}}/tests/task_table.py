@@ -33,7 +33,7 @@ EFFECT = Job(effect, attempts=20, backoff_seconds=0.05)
 async def open_rooms(settings: Settings, jobs: Sequence[Job]) -> AsyncIterator[dict[str, Any]]:
     """What `jobs` find as `rooms`, open."""
     database = bootstrap.make_database(settings)
-    tasks = bootstrap.make_tasks(settings, database, [*jobs, EFFECT])
+    tasks = bootstrap.make_tasks(settings, database, jobs)
     if hasattr(tasks.transport, "program"):
         # What it starts opens these rooms too.
         tasks.transport.program = "tests.task_pool"
