@@ -8,6 +8,7 @@ rounds, and their ratios. Linux only: it reads /proc.
 
 import asyncio
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -75,14 +76,22 @@ def make():
 
 
 @contextmanager
-def serving(folder: Path, application: str, *options: str) -> Iterator[tuple[int, int]]:
+def serving(
+    folder: Path, application: str, *options: str, **settings: str
+) -> Iterator[tuple[int, int]]:
     """The pid and the port of a server; its log is thrown away like that of any other."""
-    port = 8600 + os.getpid() % 1000 + len(application)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     command = ["uvicorn", application, "--port", str(port), "--no-access-log", *options]
     process = subprocess.Popen(
         [sys.executable, "-m", *command, "--loop", "uvloop", "--http", "httptools"],
         cwd=folder,
-        env={**os.environ, "APP_DATABASE__URL": f"sqlite+aiosqlite:///{folder}/bench.db"},
+        env={
+            **os.environ,
+            "APP_DATABASE__URL": f"sqlite+aiosqlite:///{folder}/bench.db",
+            **settings,
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

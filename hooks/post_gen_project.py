@@ -106,11 +106,65 @@ def no_cached_tasks(answers: Answers) -> bool:
 
 
 def no_rooms(answers: Answers) -> bool:
-    return no_database(answers) and no_cache(answers) and no_tasks(answers)
+    return all(
+        is_missing(answers) for is_missing in (no_database, no_cache, no_tasks, no_monitoring)
+    )
 
 
 def no_servers(answers: Answers) -> bool:
     return no_server(answers) and no_redis_cache(answers) and no_worker(answers)
+
+
+def no_monitoring(answers: Answers) -> bool:
+    return answers["monitoring"] == "none"
+
+
+def no_prometheus(answers: Answers) -> bool:
+    return answers["monitoring"] != "prometheus"
+
+
+def no_opentelemetry(answers: Answers) -> bool:
+    return answers["monitoring"] != "opentelemetry"
+
+
+def no_traced_database(answers: Answers) -> bool:
+    return no_opentelemetry(answers) or no_database(answers)
+
+
+def no_traced_redis(answers: Answers) -> bool:
+    return no_opentelemetry(answers) or no_redis_cache(answers)
+
+
+def no_traced_tasks(answers: Answers) -> bool:
+    return no_opentelemetry(answers) or no_tasks(answers)
+
+
+def no_compose(answers: Answers) -> bool:
+    return no_servers(answers) and no_monitoring(answers)
+
+
+def no_prometheus_worker(answers: Answers) -> bool:
+    return no_prometheus(answers) or no_worker(answers)
+
+
+def no_cache_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_cache(answers)
+
+
+def no_database_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_database(answers)
+
+
+def no_task_samples(answers: Answers) -> bool:
+    return no_monitoring(answers) or no_tasks(answers)
+
+
+def no_sentry(answers: Answers) -> bool:
+    return answers["error_tracking"] != "sentry"
+
+
+def no_sentry_jobs(answers: Answers) -> bool:
+    return no_sentry(answers) or no_tasks(answers)
 
 
 def no_units(answers: Answers) -> bool:
@@ -160,6 +214,20 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
+    "app/infra/monitoring/cache_samples.py": no_cache_samples,
+    "app/infra/monitoring/database_samples.py": no_database_samples,
+    "app/infra/monitoring/metrics_route.py": no_prometheus,
+    "app/infra/monitoring/opentelemetry.py": no_opentelemetry,
+    "app/infra/monitoring/opentelemetry_database.py": no_traced_database,
+    "app/infra/monitoring/opentelemetry_metrics.py": no_opentelemetry,
+    "app/infra/monitoring/opentelemetry_redis.py": no_traced_redis,
+    "app/infra/monitoring/otlp.py": no_opentelemetry,
+    "app/infra/monitoring/prometheus.py": no_prometheus,
+    "app/infra/monitoring/prometheus_files.py": no_prometheus,
+    "app/infra/monitoring/sampling.py": no_monitoring,
+    "app/infra/monitoring/sentry.py": no_sentry,
+    "app/infra/monitoring/settings.py": no_monitoring,
+    "app/infra/monitoring/task_samples.py": no_task_samples,
     "app/infra/redis.py": no_redis_cache,
     "app/infra/redis_url.py": no_redis,
     "app/infra/resilience": no_redis_cache,
@@ -182,7 +250,26 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/units.py": no_units,
     "app/worker.py": no_worker,
     "app/worker_pool.py": no_celery,
-    "compose.yaml": no_servers,
+    "compose.yaml": no_compose,
+    "monitoring": no_monitoring,
+    "monitoring/alerts": no_prometheus,
+    "monitoring/alerts/cache.yml": no_cache,
+    "monitoring/alerts/database.yml": no_database,
+    "monitoring/alerts/resilience.yml": no_redis_cache,
+    "monitoring/alerts/tasks.yml": no_tasks,
+    "monitoring/alerts/tests/cache.yml": no_cache,
+    "monitoring/alerts/tests/database.yml": no_database,
+    "monitoring/alerts/tests/resilience.yml": no_redis_cache,
+    "monitoring/alerts/tests/tasks.yml": no_tasks,
+    "monitoring/alerts/tests/worker.yml": no_worker,
+    "monitoring/alerts/worker.yml": no_worker,
+    "monitoring/collector.yaml": no_opentelemetry,
+    "monitoring/grafana": no_prometheus,
+    "monitoring/grafana/dashboards/cache.json": no_cache,
+    "monitoring/grafana/dashboards/database.json": no_database,
+    "monitoring/grafana/dashboards/resilience.json": no_redis_cache,
+    "monitoring/grafana/dashboards/tasks.json": no_tasks,
+    "monitoring/prometheus.yml": no_prometheus,
     "tests/cache_process.py": no_redis_cache,
     "tests/caches.py": no_cache,
     "tests/catalog": no_example,
@@ -219,6 +306,26 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/http/test_accept.py": no_example,
     "tests/infra/http/test_etags.py": no_example,
     "tests/infra/http/test_pages.py": no_example,
+    "tests/infra/monitoring/opentelemetry_backend.py": no_opentelemetry,
+    "tests/infra/monitoring/prometheus_backend.py": no_prometheus,
+    "tests/infra/monitoring/scraping.py": no_prometheus,
+    "tests/infra/monitoring/sending.py": no_opentelemetry,
+    "tests/infra/monitoring/test_alerts.py": no_prometheus,
+    "tests/infra/monitoring/test_cache_samples.py": no_cache_samples,
+    "tests/infra/monitoring/test_dashboards.py": no_prometheus,
+    "tests/infra/monitoring/test_database_samples.py": no_database_samples,
+    "tests/infra/monitoring/test_metrics_route.py": no_prometheus,
+    "tests/infra/monitoring/test_opentelemetry.py": no_opentelemetry,
+    "tests/infra/monitoring/test_opentelemetry_database.py": no_traced_database,
+    "tests/infra/monitoring/test_opentelemetry_redis.py": no_traced_redis,
+    "tests/infra/monitoring/test_opentelemetry_tasks.py": no_traced_tasks,
+    "tests/infra/monitoring/test_prometheus.py": no_prometheus,
+    "tests/infra/monitoring/test_sampling.py": no_monitoring,
+    "tests/infra/monitoring/test_sentry.py": no_sentry,
+    "tests/infra/monitoring/test_sentry_jobs.py": no_sentry_jobs,
+    "tests/infra/monitoring/test_serving.py": no_prometheus,
+    "tests/infra/monitoring/test_task_samples.py": no_task_samples,
+    "tests/infra/monitoring/test_worker.py": no_prometheus_worker,
     "tests/infra/resilience": no_redis_cache,
     "tests/infra/sessions": no_cache,
     "tests/infra/sessions/test_redis.py": no_redis_cache,
@@ -234,13 +341,16 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/test_units.py": no_units,
     "tests/loads.py": no_database,
     "tests/mysql.py": no_mysql,
+    "tests/otlp_receiver.py": no_opentelemetry,
     "tests/pool_jobs.py": no_celery,
+    "tests/promql.py": no_prometheus,
     "tests/proxies.py": no_celery,
     "tests/postgresql.py": no_postgresql,
     "tests/rabbitmq_servers.py": no_rabbitmq,
     "tests/redis_broker.py": no_redis_queue,
     "tests/redis_servers.py": no_redis,
     "tests/replicated.py": no_server,
+    "tests/sentry_endpoint.py": no_sentry,
     "tests/servers.py": no_server,
     "tests/services.py": no_servers,
     "tests/sqlite.py": no_sqlite,

@@ -34,6 +34,7 @@ CORNERS: dict[str, Answers] = {
         "database_driver": "none",
         "cache_backend": "none",
         "task_queue": "none",
+        "monitoring": "none",
         "example": "none",
     },
     "asyncpg+tiered": {
@@ -51,8 +52,28 @@ CORNERS: dict[str, Answers] = {
         "cache_backend": "none",
         "task_queue": "taskiq-rabbitmq",
     },
-    "celery-redis": {"cache_backend": "none", "task_queue": "celery-redis"},
+    "celery-redis": {
+        "cache_backend": "none",
+        "task_queue": "celery-redis",
+        "monitoring": "none",
+        "error_tracking": "sentry",
+    },
     "no-tasks": {"task_queue": "none"},
+    "no-monitoring": {"monitoring": "none"},
+    "opentelemetry": {"monitoring": "opentelemetry", "example": "none"},
+    "opentelemetry+taskiq": {
+        "database_driver": "psycopg",
+        "cache_backend": "redis",
+        "task_queue": "taskiq-redis",
+        "monitoring": "opentelemetry",
+    },
+    "opentelemetry+celery": {
+        "database_driver": "asyncpg",
+        "cache_backend": "tiered",
+        "task_queue": "celery-redis",
+        "monitoring": "opentelemetry",
+    },
+    "sentry": {"error_tracking": "sentry"},
 }
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
@@ -140,6 +161,25 @@ TRACES = [
     trace("task_queue", {"taskiq-rabbitmq", "celery-rabbitmq"}, "rabbit", "amqp", "aio.pika"),
     trace("task_queue", _QUEUES - {"in-process"}, r"app[./]worker\b", "with.worker", "broker"),
     trace("task_queue", _QUEUES, r"infra[./]tasks", "APP_TASKS", "background work", "/tasks"),
+    Trace(frozenset(SERVERS), ("require.services",)),
+    Trace(
+        frozenset({*SERVERS, ("monitoring", "prometheus"), ("monitoring", "opentelemetry")}),
+        ("docker", "compose"),
+    ),
+    trace(
+        "monitoring", {"prometheus"}, "prometheus", "(?<!/v1)/metrics", r"\bscrap(e|ed|es|ing)\b"
+    ),
+    trace("monitoring", {"prometheus"}, "dashboard", "promtool"),
+    trace("monitoring", {"prometheus", "opentelemetry"}, "grafana"),
+    trace("monitoring", {"opentelemetry"}, "opentelemetry", r"\botlp", r"\botel"),
+    trace(
+        "monitoring",
+        set(CHOICES["monitoring"]) - {"none"},
+        "APP_MONITORING",
+        "psutil",
+        r"\bmetrics?\b",
+    ),
+    trace("error_tracking", {"sentry"}, "sentry"),
     trace(
         "example",
         {"catalog"},
@@ -150,10 +190,6 @@ TRACES = [
         "(?<!con)currenc",
     ),
 ]
-
-
-# Words that any one of the servers may leave.
-SERVER_WORDS = ("docker", "compose", "require.services")
 
 
 def servers(answers: Answers) -> list[tuple[str, str]]:

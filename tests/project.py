@@ -120,13 +120,30 @@ def install(project: Path) -> Installed:
     return Installed(copy, copy / ".venv" / scripts / "python")
 
 
+def free_ports(project: Installed) -> dict[str, str]:
+    """Settings of a service beside others, where it has these settings."""
+    has = (project.path / ".env.example").read_text(encoding="utf-8")
+    names = ("APP_MONITORING__PORT", "APP_MONITORING__WORKER_PORT")
+    return {name: "0" for name in names if name in has}
+
+
 @contextmanager
 def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
     """A client of `python -m app serve` at a free port; the process ends with the context."""
+    with logged(project, settings) as (client, _):
+        yield client
+
+
+@contextmanager
+def logged(
+    project: Installed, settings: Mapping[str, str]
+) -> Iterator[tuple[httpx2.Client, list[str]]]:
+    """The same, and the lines that it logs, as they come."""
+    lines: list[str] = []
     process = subprocess.Popen(
         [project.python, "-m", "app", "serve", "--no-reload", "--port", "0"],
         cwd=project.path,
-        env=clean_environment() | settings,
+        env={**clean_environment(), **free_ports(project), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -134,12 +151,12 @@ def serving(project: Installed, **settings: str) -> Iterator[httpx2.Client]:
     )
     assert process.stderr is not None
     # Nobody else reads the rest of the log, and a full pipe would stop the service.
-    rest = Thread(target=process.stderr.read)
+    rest = Thread(target=lines.extend, args=[process.stderr])
     with process:
         try:
-            with httpx2.Client(base_url=listening_at(process.stderr), timeout=30) as client:
+            with httpx2.Client(base_url=listening_at(process.stderr, lines), timeout=30) as client:
                 rest.start()
-                yield client
+                yield client, lines
         finally:
             process.terminate()
             if rest.ident:
@@ -152,7 +169,7 @@ def working(project: Installed, **settings: str) -> Iterator[None]:
     process = subprocess.Popen(
         [project.python, "-m", "app", "worker", "--health-port", "0"],
         cwd=project.path,
-        env=clean_environment() | settings,
+        env={**clean_environment(), **free_ports(project), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -164,11 +181,11 @@ def working(project: Installed, **settings: str) -> Iterator[None]:
             process.terminate()
 
 
-def listening_at(log: Iterable[str]) -> str:
-    """The address in a service's log; without one, the log ends when the service does."""
-    said = []
+def listening_at(log: Iterable[str], said: list[str]) -> str:
+    """The address in a service's log, whose lines join what it `said`."""
     for line in log:
         said.append(line)
         if address := re.search(r"http://127\.0\.0\.1:\d+", line):
             return address[0]
+    # Without one, the log ends when the service does.
     raise AssertionError("".join(said))

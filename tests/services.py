@@ -8,7 +8,9 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Never
 
 import pytest
 from choices import Answers, servers
@@ -34,11 +36,12 @@ def variables(answers: Answers) -> dict[str, str]:
     return {theirs: os.environ[ours] for ours, theirs in servers(answers) if os.environ.get(ours)}
 
 
-@pytest.fixture
-def database(pytestconfig: pytest.Config) -> Iterator[Database]:
-    """Settings of a new database and of unused keys, for choices that need them.
+@contextmanager
+def databases(missing: Callable[[str], Never]) -> Iterator[Database]:
+    """Makes databases, which are dropped at the end; `missing` is told why there is no server.
 
-    The database is dropped after the test, the keys expire.
+    What is made are settings: of a new database and of unused keys, for choices that need them.
+    The keys expire.
     """
     made: list[Callable[[], object]] = []
 
@@ -61,17 +64,25 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
             ended = run([project.python, "-c", program], project.path, variables(answers))
             said = ended.stdout.strip().splitlines()[-1:]
             if ended.returncode:
-                reason = "".join(said).partition("ServerMissing: ")[2] or ended.stdout
-                require_or_skip(pytestconfig, reason)
+                missing("".join(said).partition("ServerMissing: ")[2] or ended.stdout)
             return "".join(said)
 
         url = ask("print(server.create())")
         made.append(lambda: ask(f"server.drop({url!r})"))
         return {**keys, "APP_DATABASE__URL": url}
 
-    yield make
-    for drop in made:
-        drop()
+    try:
+        yield make
+    finally:
+        for drop in made:
+            drop()
+
+
+@pytest.fixture
+def database(pytestconfig: pytest.Config) -> Iterator[Database]:
+    """Settings of a new database and of unused keys, for choices that need them."""
+    with databases(lambda reason: require_or_skip(pytestconfig, reason)) as make:
+        yield make
 
 
 class Redis:
@@ -104,6 +115,10 @@ class Redis:
         """Let it hang: connections stay, and nobody answers."""
         self._process.send_signal(signal.SIGSTOP)
 
+    def resume(self) -> None:
+        """Let it answer again."""
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -118,7 +133,7 @@ def redis(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Redis]:
     server.close()
 
 
-def require_or_skip(config: pytest.Config, reason: str) -> None:
+def require_or_skip(config: pytest.Config, reason: str) -> Never:
     """Skip what has no server, but not where all servers have to be there."""
     if config.getoption("require_services"):
         pytest.fail(reason, pytrace=False)

@@ -18,6 +18,20 @@ IMAGES = {
     ("task_queue", "celery-redis"): {"redis"},
     ("task_queue", "celery-rabbitmq"): {"rabbitmq"},
 }
+PROFILES = {
+    ("monitoring", "prometheus"): {"prom/prometheus", "grafana/grafana"},
+    ("monitoring", "opentelemetry"): {"otel/opentelemetry-collector", "grafana/otel-lgtm"},
+}
+"""Those that the service does without, and that are started by the name of their prompt."""
+
+# Whose image has nothing that could ask.
+UNASKED = {"otel/opentelemetry-collector"}
+
+
+def expected(images: dict[tuple[str, str], set[str]], answers: Answers) -> set[str]:
+    """The images that these answers need."""
+    needed = (images[choice] for choice in images if choice in answers.items())
+    return set().union(*needed)
 
 
 def schema_complaints(compose: Path) -> str:
@@ -32,26 +46,39 @@ class TestBaked:
     def test_servers(self, bake: Bake, answers: Answers) -> None:
         """Those of the choices, valid, and waited for until they answer; without any, no file."""
         compose = bake(answers) / "compose.yaml"
-        expected = {
-            image
-            for (prompt, value), images in IMAGES.items()
-            if answers[prompt] == value
-            for image in images
-        }
-        assert compose.exists() == bool(expected)
-        if not expected:
+        needed, beside = expected(IMAGES, answers), expected(PROFILES, answers)
+        assert compose.exists() == bool(needed | beside)
+        if not compose.exists():
             return
         assert not (said := schema_complaints(compose)), said
-        found = yaml.safe_load(compose.read_text(encoding="utf-8"))["services"]
-        assert {each["image"].split(":")[0] for each in found.values()} == expected
-        for service in found.values():
-            assert service["healthcheck"]["test"]
+        document = yaml.safe_load(compose.read_text(encoding="utf-8"))
+        found: dict[bool, set[str]] = {True: set(), False: set()}
+        mounted = set()
+        for service in document["services"].values():
+            image = service["image"].split(":")[0]
+            found["profiles" in service].add(image)
+            assert ("healthcheck" in service) == (image not in UNASKED)
             # Nobody but this machine may reach a server whose password everybody knows.
             assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+            mounted |= {volume.split(":")[0] for volume in service.get("volumes", ())}
+        assert found == {False: needed, True: beside}
+        files = {name for name in mounted if name.startswith("./")}
+        assert all((compose.parent / name).exists() for name in files)
+        assert mounted - files == set(document.get("volumes", ()))
+
+    @each(combinations())
+    def test_only_what_is_needed_comes_first(self, bake: Bake, answers: Answers) -> None:
+        """The README starts servers before the service where it needs any, and not otherwise."""
+        readme = (bake(answers) / "README.md").read_text(encoding="utf-8")
+        first = readme.partition("```bash\n")[2].partition("```")[0]
+        assert ("docker compose up --wait" in first) == bool(expected(IMAGES, answers))
+        assert "--profile" not in first
+        named = "docker compose --profile monitoring up --wait" in readme
+        assert named == bool(expected(PROFILES, answers))
 
     def test_every_server_is_expected(self) -> None:
         """Whoever adds a choice that needs a server names it here."""
-        assert set(IMAGES) == set(SERVERS)
+        assert {choice for choice in IMAGES if choice[0] != "monitoring"} == set(SERVERS)
 
 
 class TestCaught:

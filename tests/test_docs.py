@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from choices import PROMPTS, ROOT
+from plots import shown
 from template import program
 
 SCRIPT = program(ROOT / "scripts" / "prompts.py")
+PLOTS = program(ROOT / "scripts" / "dashboard_plots.py")
 
 
 class TestPrompts:
@@ -35,6 +37,33 @@ class TestPrompts:
         for key, value in public.items():
             if isinstance(value, list):
                 assert list(PROMPTS["__prompts__"][key]) == ["__prompt__", *value]
+
+
+class TestDashboards:
+    def test_page_is_up_to_date(self) -> None:
+        """`python scripts/dashboard_plots.py` mends it; with `--page` it draws nothing."""
+        text = PLOTS.PAGE.read_text(encoding="utf-8")
+        assert PLOTS.page(text) == text
+
+    def test_every_panel_is_drawn(self) -> None:
+        """And no plot is left of one that is gone."""
+        text = PLOTS.PAGE.read_text(encoding="utf-8")
+        linked = set(re.findall(r"images/dashboard/(\S+\.svg)\)", text))
+        assert linked == {path.name for path in PLOTS.IMAGES.iterdir()}
+
+    @pytest.mark.parametrize(
+        ("value", "unit", "said"),
+        [
+            (0.0123, "s", "12.3 ms"),
+            (0.999, "percentunit", "99.9 %"),
+            (3 * 2**20, "bytes", "3 MiB"),
+            (0, "s", "0 s"),
+            (12, "short", "12"),
+        ],
+    )
+    def test_values_are_readable(self, value: float, unit: str, said: str) -> None:
+        """With the unit of the panel, in three figures."""
+        assert shown(value, unit) == said
 
 
 class TestReadme:

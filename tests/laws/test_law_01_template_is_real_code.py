@@ -170,7 +170,11 @@ RUN echo ${#x} {% \\
         "on: {}  # {%- raw %}\nname: ${{ matrix.python }}\n# {% endraw %}\n",
         "on: {}\nname: ${{ matrix.python }}\n",
     ),
-    "copied/rules.yaml": ("expr: {{ $labels.x }}\n", "expr: {{ $labels.x }}\n"),
+    "copied/rules.yaml": ("summary: {{ $labels.x }}\n", "summary: {{ $labels.x }}\n"),
+    "copied/in/board.json": (
+        '{"legend": "{{route}} {{#}}", "uid": "${x}"}\n',
+        '{"legend": "{{route}} {{#}}", "uid": "${x}"}\n',
+    ),
 }
 
 

@@ -3,18 +3,33 @@
 `license` makes a file only; `tests/test_texts.py` reads it.
 """
 
+import gzip
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
-from choices import CHOICES, Answers, corner
+from choices import CHOICES, ROOT, Answers, corner
 from conftest import Install
-from httpx2 import Client
-from project import Installed, serving, working
+from httpx2 import Client, ConnectError, TransportError, get
+from project import Installed, logged, serving, working
 from services import PATIENCE_SECONDS, Database, Redis
+from template import program
 
 pytestmark = pytest.mark.environment
 
+# The collector that the projects' own tests have.
+COLLECTOR = program(ROOT / "{{cookiecutter.project_slug}}" / "tests" / "otlp_receiver.py")
 PRODUCT = {"sku": "A-1", "name": "Lamp", "price": "19.99", "currency": "EUR"}
 FILES_ONLY = {"license"}
 PROVEN = {
@@ -28,6 +43,8 @@ PROVEN = {
         "celery-rabbitmq",
         "none",
     },
+    "monitoring": {"prometheus", "opentelemetry", "none"},
+    "error_tracking": {"sentry", "none"},
     "example": {"catalog", "none"},
 }
 
@@ -189,6 +206,255 @@ class TestTaskQueue:
         assert answer.status_code == 404
         told = "There is no task" in answer.json()["detail"]
         assert told == (answers["task_queue"] != "none")
+
+
+def free_port() -> int:
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def figures(port: int) -> dict[str, float]:
+    """What is told at a port: sums over all labels but the route, by name and route."""
+    sums: dict[str, float] = {}
+    for line in get(f"http://127.0.0.1:{port}/metrics").text.splitlines():
+        if found := re.fullmatch(r"(\w+)(\{.*\})? (\S+)", line):
+            route = re.search(r'route="([^"]*)"', found[2] or "")
+            key = f"{found[1]} {route[1]}" if route else found[1]
+            sums[key] = sums.get(key, 0) + float(found[3])
+    return sums
+
+
+class TestMonitoring:
+    @corner("defaults", "asyncmy+no-cache", "no-example", "no-database")
+    def test_figures_are_told(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Of requests, of the process, and of each room that was chosen."""
+        project, port = installed(answers), free_port()
+        settings = {**database(project, answers), "APP_MONITORING__SAMPLE_SECONDS": "0.2"}
+        with serving(project, APP_MONITORING__PORT=str(port), **settings) as client:
+            for _ in range(3):
+                assert client.get("/").status_code == 200
+            if answers["example"] == "catalog":
+                assert client.get("/v1/products").status_code == 200
+                import_prices(client)
+            told = figures(port)
+            assert told["http_requests_total /"] == 3
+            assert told["process_resident_memory_bytes"] > 0
+            has = {
+                "database_driver": "database_statement_duration_seconds_count",
+                "cache_backend": "cache_size_bytes",
+                "task_queue": "tasks_queued",
+            }
+            for prompt, name in has.items():
+                if answers["example"] == "catalog":
+                    assert (name in told) == (answers[prompt] != "none")
+            if answers["task_queue"] == "in-process" and answers["example"] == "catalog":
+                eventually(lambda: figures(port).get("task_attempts_total"))
+            if answers["cache_backend"] != "none" and answers["example"] == "catalog":
+                eventually(lambda: figures(port).get("cache_requests_total"))
+
+    @corner("asyncpg+tiered")
+    def test_figures_of_several_workers(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Every answer is counted, also those of a worker that was killed, and no request twice."""
+        project, port = installed(answers), free_port()
+        many = {"APP_HTTP__WORKERS": "4", "APP_MONITORING__PORT": str(port)}
+
+        def begun() -> list[int]:
+            return [int(pid) for pid in re.findall(r"server process \[(\d+)\]", "".join(log))]
+
+        with logged(project, {**database(project, answers), **many}) as (client, log):
+            eventually(lambda: len(begun()) == 4)
+            sent = received = 0
+            for part in range(2):
+                for _ in range(200):
+                    sent += 1
+                    with suppress(TransportError):
+                        client.get("/", headers={"Connection": "close"})
+                        received += 1
+                if part == 0:
+                    os.kill(begun()[0], signal.SIGKILL)
+                    eventually(lambda: len(begun()) == 5)
+            assert received <= figures(port)["http_requests_total /"] <= sent
+
+    @corner("asyncpg+tiered", "psycopg+redis")
+    def test_worker_tells_its_own(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """At another port, whichever processes perform the tasks."""
+        project, port = installed(answers), free_port()
+        settings = database(project, answers)
+        with serving(project, **settings) as client:
+            task = import_prices(client)
+            with working(project, **settings, APP_MONITORING__WORKER_PORT=str(port)):
+                eventually(lambda: client.get(task).json()["state"] == "succeeded")
+                eventually(lambda: figures(port).get("task_attempts_total"))
+
+    @corner("no-monitoring", "bare")
+    def test_nobody_is_told(self, installed: Install, database: Database, answers: Answers) -> None:
+        """No port, no route, no package; the lines of the log stay."""
+        project, port = installed(answers), free_port()
+        settings = {**database(project, answers), "APP_MONITORING__PORT": str(port)}
+        with logged(project, settings) as (client, log):
+            assert client.get("/metrics").status_code == 404
+            with pytest.raises(ConnectError):
+                get(f"http://127.0.0.1:{port}/metrics")
+            eventually(lambda: any('"route":"unmatched"' in line for line in log))
+        for package in ("prometheus_client", "psutil"):
+            assert "ModuleNotFoundError" in project.complaints("-c", f"import {package}")
+
+
+def telling(collector: Any) -> dict[str, str]:
+    """Settings of a service that tells `collector` at once."""
+    return {
+        "APP_MONITORING__ENDPOINT": collector.url,
+        "APP_MONITORING__SPANS_SECONDS": "0.1",
+        "APP_MONITORING__METRICS_SECONDS": "0.1",
+        "APP_MONITORING__SAMPLE_SECONDS": "0.2",
+    }
+
+
+class TestOpenTelemetry:
+    @corner("opentelemetry", "opentelemetry+taskiq")
+    def test_service_is_told_of(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """Spans, figures, and lines of the log that name the trace."""
+        project = installed(answers)
+        with COLLECTOR.receiving() as collector:
+            settings = {**database(project, answers), **telling(collector)}
+            with logged(project, settings) as (client, log):
+                for _ in range(3):
+                    assert client.get("/").status_code == 200
+                eventually(lambda: len(collector.named("GET /")) == 3)
+                eventually(lambda: collector.points("http_requests_total"))
+            counted = collector.points("http_requests_total")["GET", "/", "2xx"]
+            assert counted.as_double == 3
+            assert collector.points("process_resident_memory_bytes")
+            for span in collector.named("GET /"):
+                lines = [line for line in log if span.trace_id in line]
+                assert [json.loads(line)["event"] for line in lines] == ["request"]
+
+    @corner("opentelemetry+taskiq", "opentelemetry+celery")
+    def test_trace_reaches_the_worker(
+        self, installed: Install, database: Database, answers: Answers
+    ) -> None:
+        """From the request through its statements into the job, its statements and commands."""
+        project = installed(answers)
+        with COLLECTOR.receiving() as collector:
+            settings = {**database(project, answers), **telling(collector)}
+            with serving(project, **settings) as client, working(project, **settings):
+                task = import_prices(client)
+                eventually(lambda: client.get(task).json()["state"] == "succeeded")
+            # What was left was sent at the end, by either of them.
+            [request] = collector.named("POST /v1/products/import")
+            [job] = collector.named("catalog.import_prices")
+            trace = collector.trace(request.trace_id)
+            assert job in trace
+            assert request.resource["service.instance.id"] != job.resource["service.instance.id"]
+            for part in (request, job):
+                of_process = [span for span in trace if span.resource == part.resource]
+                statements = {span.attributes.get("db.query.text", "") for span in of_process}
+                assert any(statement.startswith("INSERT INTO") for statement in statements)
+            assert any(
+                span.attributes.get("db.system.name") == "redis" and span.resource == job.resource
+                for span in trace
+            )
+            ids = {span.span_id for span in trace}
+            assert [span for span in trace if span.parent_id not in ids] == [request]
+            assert collector.points("task_attempts_total")
+
+
+class Endpoint(ThreadingHTTPServer):
+    """A Sentry, which keeps what it is sent."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _Intake)
+
+
+class _Intake(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        _, *items = gzip.decompress(body).decode().splitlines()
+        self.server.events += [json.loads(event) for event in items[1::2]]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint() as endpoint:
+        thread = Thread(target=endpoint.serve_forever, args=[0.02])
+        thread.start()
+        yield endpoint
+        endpoint.shutdown()
+        thread.join()
+
+
+def take_tables_away(path: Path) -> None:
+    """Leave nothing for the catalogue to find, which nobody expects."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE product")
+
+
+class TestErrorTracking:
+    @corner("defaults", "sentry")
+    def test_request_that_failed(
+        self, installed: Install, endpoint: Endpoint, answers: Answers, tmp_path: Path
+    ) -> None:
+        """It is told of where somebody wants to hear, with its id, and before the service ends."""
+        path = tmp_path / "service.db"
+        settings = {
+            "APP_DATABASE__URL": f"sqlite+aiosqlite:///{path}",
+            "APP_SENTRY__DSN": f"http://key@127.0.0.1:{endpoint.server_port}/1",
+        }
+        with serving(installed(answers), **settings) as client:
+            assert client.get("/v1/products/404").status_code == 404
+            take_tables_away(path)
+            answer = client.get("/v1/products?limit=7", headers={"Cookie": "a=of-a-cookie"})
+            assert answer.status_code == 500
+        # Jobs that run by themselves have missed the table too.
+        events = [event for event in endpoint.events if "request_id" in event["tags"]]
+        assert bool(events) == (answers["error_tracking"] == "sentry")
+        for event in events:
+            assert event["tags"]["request_id"] == answer.headers["X-Request-ID"]
+            assert event["tags"]["route"] == "/v1/products"
+            assert "of-a-cookie" not in json.dumps(event)
+
+    @corner("celery-redis")
+    def test_task_that_failed(
+        self,
+        installed: Install,
+        database: Database,
+        endpoint: Endpoint,
+        answers: Answers,
+        tmp_path: Path,
+    ) -> None:
+        """In a process of a worker."""
+        path = tmp_path / "service.db"
+        settings = {
+            **database(project := installed(answers), answers),
+            "APP_DATABASE__URL": f"sqlite+aiosqlite:///{path}",
+            "APP_SENTRY__DSN": f"http://key@127.0.0.1:{endpoint.server_port}/1",
+        }
+        with serving(project, **settings) as client:
+            task = import_prices(client)
+            take_tables_away(path)
+            with working(project, **settings):
+                task_id = task.rpartition("/")[2]
+                eventually(lambda: task_id in [e["tags"]["task_id"] for e in endpoint.events])
 
 
 class TestExample:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from choices import SERVER_WORDS, TRACES, Answers, combinations, complete, each, servers
+from choices import TRACES, Answers, combinations, complete, each
 from conftest import Bake
 from project import dependency_complaints, files, python_files
 
@@ -13,9 +13,6 @@ from project import dependency_complaints, files, python_files
 def traces(project: Path, answers: Answers) -> Iterator[str]:
     """Where words stand, in names and lines, that only another answer may leave."""
     words = [word for t in TRACES if not t.allowed(answers) for word in t.words]
-    words += [] if servers(answers) else SERVER_WORDS
-    if not words:
-        return
     unwanted = re.compile("|".join(words), re.IGNORECASE)
     for path in files(project):
         name = path.relative_to(project).as_posix()

@@ -42,6 +42,14 @@ class TestCaught:
             file.write("\nimport app.catalog.repository\n")
         assert "BROKEN" in contract_complaints(project)
 
+    @pytest.mark.parametrize("path", ["app/infra/http/request.py", "app/catalog/service.py"])
+    def test_import_of_who_listens(self, bake: Bake, tmp_path: Path, path: str) -> None:
+        """A room or a slice records, and bootstrap alone knows who listens."""
+        project = shutil.copytree(bake({}), tmp_path / "service")
+        with (project / path).open("a", encoding="utf-8") as file:
+            file.write("\nimport app.infra.monitoring.prometheus\n")
+        assert "Whoever records does not know who listens BROKEN" in contract_complaints(project)
+
     def test_slice_that_imports_another(self, bake: Bake, tmp_path: Path) -> None:
         """Slices do not know each other; a new one stands beside the others in the layers."""
         project = shutil.copytree(bake({}), tmp_path / "service")

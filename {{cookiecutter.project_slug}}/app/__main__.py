@@ -7,14 +7,16 @@ import sys
 
 import click
 import uvicorn
+from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from app import bootstrap
+from app.about import read_about
 from app.errors import ServiceError, StartupError
-from app.infra import logs
+from app.infra import logs, profiling
 from app.infra.http import listener, server
 from app.infra.http.protocol import BoundedHeadProtocol
-from app.main import create_app, read_about
+from app.main import create_app
 from app.settings import Settings, describe, example, load_settings
 
 
@@ -44,6 +46,8 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
     SIGTERM, requests are still taken for APP_HTTP__DRAIN_SECONDS while readiness answers 503, then
     those in flight are finished.
     """
+    if host is not None:
+        os.environ["APP_HTTP__HOST"] = host
     if workers is not None:
         # Each worker reads the settings, and divides by this what all of them share.
         os.environ["APP_HTTP__WORKERS"] = str(workers)
@@ -56,32 +60,30 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
         )
     if reload is None:
         reload = not settings.production and workers == 1
-    host = host or http.host
     port = http.port if port is None else port
-    listener.require_free(host, port)
-    asyncio.run(bootstrap.prepare(settings))
-    server.run(
-        uvicorn.Config(
-            "app.main:from_environment",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            reload=reload,
-            reload_dirs=["app"] if reload else None,
-            lifespan="on",
-            http=BoundedHeadProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(http.trusted_proxies),
-            forwarded_allow_ips=http.trusted_proxies,
-            timeout_graceful_shutdown=http.stop_timeout_seconds,
-            timeout_worker_healthcheck=http.worker_timeout_seconds,
-        ),
-        drain_seconds=settings.drain_seconds,
+    config = uvicorn.Config(
+        "app.main:from_environment",
+        factory=True,
+        host=http.host,
+        port=port,
+        workers=workers,
+        reload=reload,
+        reload_dirs=["app"] if reload else None,
+        lifespan="on",
+        http=BoundedHeadProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(http.trusted_proxies),
+        forwarded_allow_ips=http.trusted_proxies,
+        timeout_graceful_shutdown=http.stop_timeout_seconds,
+        timeout_worker_healthcheck=http.worker_timeout_seconds,
     )
+    with bootstrap.beside(settings):
+        listener.require_free(http.host, port)
+        asyncio.run(bootstrap.prepare(settings))
+        server.run(config, drain_seconds=settings.drain_seconds)
 
 
 @cli.command()
@@ -110,6 +112,14 @@ def settings(as_example: bool) -> None:
         click.echo(f"{variable}={value}")
 
 
+async def _prepare() -> FastAPI:
+    settings = _load()
+    # A line for each of many requests would tell nobody anything.
+    logs.configure(settings.logs.model_copy(update={"level": "warning"}))
+    await bootstrap.prepare(settings)
+    return create_app(settings)
+
+
 def _load() -> Settings:
     settings = load_settings()
     logs.configure(settings.logs)
@@ -119,6 +129,7 @@ def _load() -> Settings:
 def main() -> None:
     """Run a command; what stops it is told in one sentence, with exit status 1."""
     bootstrap.add_commands(cli, _load)
+    profiling.add_to(cli, _prepare)
     try:
         cli(prog_name="python -m app")
     except (StartupError, ServiceError, OSError) as error:

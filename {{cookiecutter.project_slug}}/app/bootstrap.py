@@ -8,13 +8,17 @@ without them it is gone.
 import logging
 # {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 # {% elif cookiecutter.task_queue != "none" %}
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 # {% else %}
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 # {% endif %}
-from contextlib import asynccontextmanager
+# {% if cookiecutter.__opened %}
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+# {% else %}
+from contextlib import asynccontextmanager, contextmanager
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +29,9 @@ from typing import Any
 import click
 from fastapi import APIRouter, FastAPI
 
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.about import read_about
+# {% endif %}
 # {% if cookiecutter.example != "none" %}
 # {% if cookiecutter.cache_backend != "none" %}
 from app.catalog import cached as catalog_cached
@@ -124,6 +131,47 @@ from app.infra.http.pages import Cursors
 # {% if cookiecutter.__rooms %}
 from app.infra.lifecycle import opened
 # {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" %}
+from app.infra.monitoring import Recorder, listening, metrics_route
+# {% elif cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring import Recorder, listening, opentelemetry
+# {% elif cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring import Recorder, listening
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" %}
+# {% if cookiecutter.cache_backend != "none" %}
+from app.infra.monitoring.cache_samples import CacheSamples
+# {% endif %}
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.monitoring.database_samples import DatabaseSamples
+# {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring.opentelemetry import OpenTelemetry
+# {% if cookiecutter.database_driver != "none" %}
+from app.infra.monitoring.opentelemetry_database import statements_traced
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] %}
+from app.infra.monitoring.opentelemetry_redis import connect
+# {% endif %}
+# {% endif %}
+# {% if cookiecutter.monitoring == "prometheus" %}
+from app.infra.monitoring.prometheus import Prometheus, exposed
+# {% endif %}
+# {% if cookiecutter.__rooms %}
+from app.infra.monitoring.sampling import Sample, sampled
+# {% else %}
+from app.infra.monitoring.sampling import sampled
+# {% endif %}
+# {% endif %}
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring.sentry import Sentry
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" and cookiecutter.task_queue != "none" %}
+from app.infra.monitoring.task_samples import TaskSamples
+# {% endif %}
+# {% if cookiecutter.cache_backend not in ["memory", "none"] and cookiecutter.monitoring != "opentelemetry" %}
+from app.infra.redis import connect
+# {% endif %}
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions import SessionMiddleware, Sessions
 from app.infra.sessions.memory import MemorySessions
@@ -174,16 +222,24 @@ if TYPE_CHECKING:
     from app.infra.database.migrations import Migrations
 # {% endif %}
 
-# {% if cookiecutter.cache_backend != "none" %}
+# {% if cookiecutter.cache_backend != "none" or cookiecutter.monitoring == "opentelemetry" %}
 _SLUG = "{{ cookiecutter.project_slug }}"
 
 # {% endif %}
+# {% if cookiecutter.monitoring == "opentelemetry" %}
+TELEMETRY = opentelemetry.TELEMETRY
+"""What FastAPI tells of requests by itself: spans."""
+# {% else %}
+TELEMETRY = None
+"""What FastAPI tells of requests by itself: nothing."""
+# {% endif %}
+
 State = dict[str, Any]
 """What handlers find as `request.state`; `checks` maps names to what readiness asks."""
 
 
-def include_slices(api: APIRouter) -> None:
-    """Add the routes of each slice to `api`."""
+def include_routes(app: FastAPI, api: APIRouter, settings: Settings) -> None:
+    """Add the routes of each slice to `api`, and to `app` what is none of its business."""
     # {% if cookiecutter.example != "none" %}
     # {% if cookiecutter.task_queue != "none" %}
     # Before the routes of one product, which would take their paths for ids.
@@ -197,6 +253,10 @@ def include_slices(api: APIRouter) -> None:
     # {% endif %}
     # {% if cookiecutter.task_queue != "none" %}
     api.include_router(task_routes.router)
+    # {% endif %}
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    if settings.monitoring.token is not None:
+        app.include_router(metrics_route.router(settings.monitoring.token))
     # {% endif %}
 
 
@@ -240,6 +300,7 @@ def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> N
         load_settings,
         choose=lambda settings: (settings.http, settings.tasks),
         prepare=prepare,
+        beside=lambda settings: beside(settings, worker=True),
     )
     # {% endif %}
     # {% endif %}
@@ -258,9 +319,21 @@ def single_process_room() -> str | None:
     # {% endif %}
 
 
+@contextmanager
+def beside(settings: Settings, *, worker: bool = False) -> Iterator[None]:
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    """What the process does that starts the service, or a worker, while that runs."""
+    with exposed(settings.http.host, settings.monitoring, worker=worker):
+        yield
+    # {% else %}
+    """What the process does that starts the service, or a worker, while that runs: nothing."""
+    yield
+    # {% endif %}
+
+
 @asynccontextmanager
 async def open_rooms(settings: Settings) -> AsyncIterator[State]:
-    # {% if cookiecutter.__rooms %}
+    # {% if cookiecutter.__opened %}
     """Open everything that serves requests; it is closed at the end, or when a part fails."""
     # {% elif cookiecutter.example != "none" %}
     """Make everything that serves requests."""
@@ -307,22 +380,42 @@ async def open_rooms(settings: Settings) -> AsyncIterator[State]:
     # {% endif %}
     # {% endif %}
     # {% endif %}
-    # {% if cookiecutter.__rooms %}
-    # {% if cookiecutter.cache_backend == "none" and cookiecutter.task_queue != "in-process" %}
-    async with opened({{ cookiecutter.__rooms }}):
-        yield state
-    # {% else %}
-    async with (
-        opened({{ cookiecutter.__rooms }}),
+    # {% if cookiecutter.__opened %}
+    async with AsyncExitStack() as stack:
+        # {% if cookiecutter.__listening %}
+        await stack.enter_async_context(listening(*make_recorders(settings)))
+        # {% endif %}
+        # {% if cookiecutter.monitoring == "opentelemetry" and cookiecutter.database_driver != "none" %}
+        stack.enter_context(statements_traced())
+        # {% endif %}
+        # {% if cookiecutter.__rooms %}
+        await stack.enter_async_context(opened({{ cookiecutter.__rooms }}))
+        # {% endif %}
+        # {% if cookiecutter.monitoring != "none" %}
+        # {% if cookiecutter.__rooms %}
+        samples: list[Sample] = [
+            # {% if cookiecutter.database_driver != "none" %}
+            DatabaseSamples(database).take,
+            # {% endif %}
+            # {% if cookiecutter.cache_backend != "none" %}
+            CacheSamples(cache).take,
+            # {% endif %}
+            # {% if cookiecutter.task_queue != "none" %}
+            TaskSamples(tasks).take,
+            # {% endif %}
+        ]
+        await stack.enter_async_context(sampled(samples, settings.monitoring.sample_seconds))
+        # {% else %}
+        await stack.enter_async_context(sampled([], settings.monitoring.sample_seconds))
+        # {% endif %}
+        # {% endif %}
         # {% if cookiecutter.cache_backend != "none" %}
-        warmed(hot_reads(state), settings.cache),
+        await stack.enter_async_context(warmed(hot_reads(state), settings.cache))
         # {% endif %}
         # {% if cookiecutter.task_queue == "in-process" %}
-        working(tasks, state),
+        await stack.enter_async_context(working(tasks, state))
         # {% endif %}
-    ):
         yield state
-    # {% endif %}
     # {% else %}
     yield state
     # {% endif %}
@@ -356,6 +449,22 @@ def wire_catalog_jobs(store: Store, lists: PriceListStore, ratings: RatingStore)
 # {% endif %}
 # {% endif %}
 # {% endif %}
+# {% if cookiecutter.__listening %}
+
+
+def make_recorders(settings: Settings) -> list[Recorder]:
+    """Who listens to what the rooms and slices record."""
+    return [
+        # {% if cookiecutter.monitoring == "prometheus" %}
+        Prometheus(settings.monitoring),
+        # {% elif cookiecutter.monitoring == "opentelemetry" %}
+        OpenTelemetry(settings.monitoring, service=_SLUG, environment=settings.environment),
+        # {% endif %}
+        # {% if cookiecutter.error_tracking == "sentry" %}
+        Sentry(settings.sentry, release=read_about().version, environment=settings.environment),
+        # {% endif %}
+    ]
+# {% endif %}
 # {% if cookiecutter.cache_backend != "none" %}
 
 
@@ -384,9 +493,9 @@ def make_cache(settings: Settings) -> Cache:
     # {% if cookiecutter.cache_backend == "memory" %}
     backend = Memory(settings.cache)
     # {% elif cookiecutter.cache_backend == "redis" %}
-    backend = RedisCache(settings.cache)
+    backend = RedisCache(settings.cache, connect)
     # {% else %}
-    backend = Tiered(settings.cache)
+    backend = Tiered(settings.cache, connect)
     # {% endif %}
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     return Cache(backend, settings.cache, loading=from_primary)
@@ -400,7 +509,7 @@ def make_sessions(settings: Settings) -> Sessions:
     # {% if cookiecutter.cache_backend == "memory" %}
     return Sessions(MemorySessions(settings.sessions), settings.sessions)
     # {% else %}
-    return Sessions(RedisSessions(settings.sessions), settings.sessions)
+    return Sessions(RedisSessions(settings.sessions, connect), settings.sessions)
     # {% endif %}
 # {% endif %}
 # {% if cookiecutter.task_queue != "none" %}

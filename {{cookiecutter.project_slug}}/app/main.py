@@ -1,41 +1,37 @@
 """The application."""
 
 import asyncio
-import tomllib
+import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import bootstrap, errors
+from app.about import About, read_about
 from app.infra import logs
-from app.infra.http import health
+from app.infra.http import health, serialization
 from app.infra.http.compression import CompressionMiddleware
 from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
 from app.infra.http.hosts import TrustedHosts
 from app.infra.http.request import RequestMiddleware
+from app.infra.monitoring import Gauge
+from app.infra.profiling import ProfilingMiddleware
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()
 
+INFO = Gauge(
+    "service_info", "Always 1; its labels tell what runs", ["version", "python"], across="max"
+)
+
 API_PREFIX = "/v1"
 _DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
-
-
-class About(BaseModel):
-    """What the service says of itself; the texts stand in `about.toml`."""
-
-    name: str
-    description: str
-    version: str
-    documentation: str | None = None
 
 
 class _Service(FastAPI):
@@ -63,11 +59,13 @@ def create_app(
     """
     about = read_about()
     drain = Drain()
+    serialization.measure()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_rooms(settings) as state:
             loop = type(asyncio.get_running_loop()).__module__
+            tell_version(about)
             logger.info("service started", version=about.version, loop=loop)
             yield {**state, "drain": drain}
 
@@ -82,6 +80,7 @@ def create_app(
         lifespan=lifespan,
         responses=errors.RESPONSES,
         max_body_size=settings.http.max_body_bytes,
+        telemetry=bootstrap.TELEMETRY,
     )
     app.wrap = lambda inner: _outer_layers(inner, settings, drain)
     errors.install(app)
@@ -101,7 +100,7 @@ def create_app(
         health.router(drain=drain, timeout_seconds=settings.http.health_timeout_seconds)
     )
     api = APIRouter(prefix=API_PREFIX)
-    bootstrap.include_slices(api)
+    bootstrap.include_routes(app, api, settings)
     app.include_router(api)
 
     @app.get("/", tags=["about"])
@@ -123,15 +122,17 @@ def from_environment() -> FastAPI:
     return create_app(settings)
 
 
-def read_about() -> About:
-    """The texts of `about.toml`."""
-    text = (Path(__file__).parent / "about.toml").read_text(encoding="utf-8")
-    return About.model_validate(tomllib.loads(text))
+def tell_version(about: About) -> None:
+    """Tell whoever watches what runs."""
+    INFO.set(1, about.version, platform.python_version())
 
 
 def _outer_layers(app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:
+    app = HeadMiddleware(app)
+    if settings.profiling.token is not None:
+        app = ProfilingMiddleware(app, settings.profiling.token)
     return RequestMiddleware(
-        errors.ProblemMiddleware(HeadMiddleware(app)),
+        errors.ProblemMiddleware(app),
         settings=settings.http,
         drain=drain,
         production=settings.production,

@@ -37,6 +37,15 @@ from app.infra.http.pages import Secret
 # {% endif %}
 from app.infra.http.settings import HttpSettings
 from app.infra.logs import LogSettings
+# {% if cookiecutter.monitoring == "prometheus" %}
+from app.infra.monitoring.prometheus import PrometheusSettings
+# {% elif cookiecutter.monitoring == "opentelemetry" %}
+from app.infra.monitoring.opentelemetry import OpenTelemetrySettings
+# {% endif %}
+# {% if cookiecutter.error_tracking == "sentry" %}
+from app.infra.monitoring.sentry import SentrySettings
+# {% endif %}
+from app.infra.profiling import ProfilingSettings
 # {% if cookiecutter.cache_backend == "memory" %}
 from app.infra.sessions.memory import MemorySessionSettings
 # {% elif cookiecutter.cache_backend != "none" %}
@@ -108,6 +117,7 @@ class Settings(BaseSettings):
     # {% endif %}
     http: HttpSettings = HttpSettings()
     logs: LogSettings = LogSettings()
+    profiling: ProfilingSettings = ProfilingSettings()
     # {% if cookiecutter.database_driver == "aiosqlite" %}
     database: SqliteSettings = SqliteSettings(url=_DATABASE_URL)
     # {% elif cookiecutter.database_driver != "none" %}
@@ -135,6 +145,14 @@ class Settings(BaseSettings):
     # {% elif cookiecutter.task_queue == "celery-rabbitmq" %}
     tasks: CeleryRabbitmqSettings = CeleryRabbitmqSettings(url=_TASKS_URL, prefix=_SLUG)
     # {% endif %}
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    monitoring: PrometheusSettings = PrometheusSettings()
+    # {% elif cookiecutter.monitoring == "opentelemetry" %}
+    monitoring: OpenTelemetrySettings = OpenTelemetrySettings()
+    # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    sentry: SentrySettings = SentrySettings()
+    # {% endif %}
 
     @property
     def production(self) -> bool:
@@ -149,40 +167,46 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_what_is_unsafe(self) -> Self:
-        if not self.production:
-            return self
-        unsafe = []
+        if self.production and (unsafe := list(self._unsafe())):
+            raise ValueError("; ".join(unsafe))
+        return self
+
+    def _unsafe(self) -> Iterator[str]:
+        """What production must not have, a sentence for each."""
         if self.debug:
-            unsafe.append("APP_DEBUG must be false in production")
+            yield "APP_DEBUG must be false in production"
         # {% if cookiecutter.example != "none" %}
         if self.secret_key.get_secret_value() == _DEFAULT_SECRET:
-            unsafe.append(
+            yield (
                 "APP_SECRET_KEY must be set in production, to what"
                 " `python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints"
             )
         # {% endif %}
         # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
         if self.database.url == _DATABASE_URL:
-            unsafe.append("APP_DATABASE__URL must be set in production, to the database's own")
+            yield "APP_DATABASE__URL must be set in production, to the database's own"
         # {% endif %}
         # {% if cookiecutter.cache_backend not in ["memory", "none"] %}
         if self.cache.url == _CACHE_URL:
-            unsafe.append("APP_CACHE__URL must be set in production, to the cache's own")
+            yield "APP_CACHE__URL must be set in production, to the cache's own"
         if self.sessions.url == _SESSIONS_URL:
-            unsafe.append("APP_SESSIONS__URL must be set in production, to the sessions' own")
+            yield "APP_SESSIONS__URL must be set in production, to the sessions' own"
         # {% endif %}
         # {% if cookiecutter.task_queue not in ["in-process", "none"] %}
         if self.tasks.url == _TASKS_URL:
-            unsafe.append("APP_TASKS__URL must be set in production, to the queue's own")
+            yield "APP_TASKS__URL must be set in production, to the queue's own"
+        # {% endif %}
+        # {% if cookiecutter.error_tracking == "sentry" %}
+        if self.sentry.dsn is None:
+            yield (
+                "APP_SENTRY__DSN must be set in production, to what Sentry shows under Client Keys"
+            )
         # {% endif %}
         if "*" in self.http.allowed_hosts:
-            unsafe.append(
+            yield (
                 "APP_HTTP__ALLOWED_HOSTS must name the service's hosts in production,"
                 """ as in '["api.example.com"]'"""
             )
-        if unsafe:
-            raise ValueError("; ".join(unsafe))
-        return self
 
 
 def load_settings() -> Settings:

@@ -8,11 +8,13 @@ import structlog
 from fastapi import FastAPI
 
 from app import bootstrap, errors
+from app.about import read_about
 from app.infra import logs
 from app.infra.http import health
 from app.infra.http.drain import Drain
 from app.infra.tasks import Tasks
 from app.infra.tasks.working import working
+from app.main import tell_version
 from app.settings import Settings, load_settings
 
 logger = structlog.get_logger()
@@ -36,6 +38,7 @@ def create_worker(
         async with open_rooms(settings) as rooms:
             tasks: Tasks = rooms["tasks"]
             checks = {**rooms.get("checks", {}), "tasks": tasks.check}
+            tell_version(read_about())
             async with working(tasks, rooms):
                 logger.info("worker started", concurrency=settings.tasks.concurrency)
                 yield {"drain": drain, "checks": checks}

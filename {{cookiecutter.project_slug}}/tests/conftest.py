@@ -84,6 +84,18 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+    # {% if cookiecutter.monitoring == "prometheus" %}
+    # Several services run at once, and none is looked at unless a test asks for it.
+    for port in ("PORT", "WORKER_PORT"):
+        monkeypatch.setenv(f"APP_MONITORING__{port}", "0")
+    # {% endif %}
+    # {% if cookiecutter.monitoring == "opentelemetry" %}
+    # A collector that is there hears nothing of the tests.
+    monkeypatch.setenv("APP_MONITORING__ENDPOINT", "none")
+    # {% endif %}
+    # {% if cookiecutter.monitoring != "none" %}
+    monkeypatch.setenv("APP_MONITORING__SAMPLE_SECONDS", "3600")
+    # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 
 
@@ -254,7 +266,7 @@ def shared_settings() -> Settings:
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.task_queue in ["in-process", "none"] %}
+# {% if cookiecutter.database_driver in ["aiosqlite", "none"] and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.task_queue in ["in-process", "none"] and cookiecutter.error_tracking == "none" %}
 def elsewhere() -> None:
     """What production must not leave as it is in development: nothing that is elsewhere."""
 # {% else %}
@@ -272,11 +284,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     queue_url: str = Settings.model_fields["tasks"].default.url
     monkeypatch.setenv("APP_TASKS__URL", queue_url.replace("127.0.0.1", "tasks"))
     # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    monkeypatch.setenv("APP_SENTRY__DSN", "https://key@sentry.invalid/1")
+    # {% endif %}
 # {% endif %}
 
 
 @pytest.fixture
-# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] %}
+# {% if cookiecutter.database_driver == "none" and cookiecutter.cache_backend in ["memory", "none"] and cookiecutter.error_tracking == "none" %}
 def startable() -> None:
     """Whatever the service needs to start in a process of its own: nothing."""
 # {% elif cookiecutter.database_driver == "none" %}
@@ -298,6 +313,9 @@ def startable(new_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Not as it is in development, which production would refuse.
     monkeypatch.setenv("APP_TASKS__URL", TEST_BROKER_URL.replace("127.0.0.1", "localhost"))
     monkeypatch.setenv("APP_TASKS__PREFIX", new_prefix())
+    # {% endif %}
+    # {% if cookiecutter.error_tracking == "sentry" %}
+    monkeypatch.setenv("APP_SENTRY__DSN", "https://key@sentry.invalid/1")
 # {% endif %}
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -12,6 +13,8 @@ import pytest
 import structlog
 
 from app.infra import logs
+
+HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")]
 
 
 class _Stream(io.TextIOWrapper):
@@ -36,11 +39,19 @@ class Log:
     @property
     def lines(self) -> list[dict[str, Any]]:
         """Each line of a log in JSON."""
-        return [json.loads(line) for line in self.text.split("\n") if line]
+        return lines_of(self.text)
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The lines of one event."""
         return [line for line in self.lines if line["event"] == event]
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    """The lines of a log in JSON; whoever has written something else fails the test."""
+    lines = text.split("\n")
+    strangers = [line for line in lines if line and not line.startswith("{")]
+    assert not strangers, "\n".join(strangers)
+    return [json.loads(line) for line in lines if line]
 
 
 @contextmanager
@@ -57,6 +68,9 @@ def recorded(
     root.handlers[:] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", log.stream)
+        # They are set, and are what pytest listens to.
+        for module, hook in HOOKS:
+            patch.setattr(module, hook, getattr(module, hook))
         # The test's own client writes lines too.
         patch.setattr(logging.getLogger("httpx2"), "disabled", True)
         logs.configure(logs.LogSettings(format=log_format, level=level))

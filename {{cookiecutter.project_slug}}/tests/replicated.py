@@ -14,8 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from app.errors import Unavailable
 from app.infra.database import Database
 from app.infra.database.replicas import ReplicatedDatabase
+from app.infra.monitoring import listening
 from app.settings import Settings
 from tests.databases import make_rows, probing, rows, with_database
+from tests.figures import Figures
 from tests.servers import PrivateServer
 from tests.serving import running
 
@@ -30,6 +32,7 @@ class Served:
 
     client: AsyncClient
     database: ReplicatedDatabase
+    figures: Figures
 
     async def ask(self, method: str = "GET", path: str = "/rows") -> Response:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -37,7 +40,8 @@ class Served:
 
     def statements(self) -> list[int]:
         """How many the primary has had so far, and each replica, the looks at it included."""
-        return [each.statements.total for each in (self.database, *self.database.replicas)]
+        name = "database_statement_duration_seconds"
+        return [self.figures.times(name, each.name) for each in self.database.members()]
 
     async def joined(self) -> None:
         """Wait until every replica is read from."""
@@ -87,9 +91,10 @@ async def replicated(url: str, *replica_urls: str, **changes: Any) -> AsyncItera
             await session.execute(insert(rows).values(value=0))
         return await count_rows(database)
 
-    async with running(app) as client:
+    figures = Figures()
+    async with running(app) as client, listening(figures):
         await client.get("/database")
-        yield Served(client, found[0])
+        yield Served(client, found[0], figures)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from app import bootstrap
 from app.infra.lifecycle import opened
+from app.infra.monitoring import listening
 from app.infra.tasks import Job, Task, Tasks
 from app.infra.tasks.working import working
 from app.settings import Settings
@@ -46,12 +47,17 @@ WORKERS = find_spec("tests.task_worker") is not None
 """Whether tasks are performed by processes of their own."""
 
 
+# Nobody listens where nobody was chosen.
+_make_recorders: Any = getattr(bootstrap, "make_recorders", lambda _settings: ())
+
+
 @asynccontextmanager
 async def open_tasks(
     settings: Settings, jobs: Sequence[Job] = ALL_JOBS, *, works: bool = False
 ) -> AsyncIterator[dict[str, Any]]:
     """What the jobs find as `rooms`, open; with `works`, this process performs them if it can."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(listening(*_make_recorders(settings)))
         rooms = await stack.enter_async_context(_open_rooms(settings, jobs))
         if works and not WORKERS:
             await stack.enter_async_context(working(rooms["tasks"], rooms))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from app import bootstrap
 from app.infra import logs
 from app.infra.tasks.worker_command import run
 from app.settings import PREFIX, Settings, load_settings
@@ -84,4 +85,6 @@ def worker(folder: Path, settings: Settings) -> Iterator[WorkerProcess]:
 
 if __name__ == "__main__":
     chosen = load_settings()
-    run("tests.task_worker:application", chosen.http, of_tasks(chosen))
+    logs.configure(chosen.logs)
+    with bootstrap.beside(chosen, worker=True):
+        run("tests.task_worker:application", chosen.http, of_tasks(chosen))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from httpx2 import AsyncClient
 
-from app.main import read_about
+from app.about import read_about
 
 
 class TestTexts:

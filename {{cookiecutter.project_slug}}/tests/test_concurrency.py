@@ -8,7 +8,7 @@ from blockbuster import BlockingError, blockbuster_ctx
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 
-from app.main import read_about
+from app.about import read_about
 from tests.serving import running
 
 REQUESTS = 500

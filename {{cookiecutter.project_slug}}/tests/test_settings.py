@@ -1,5 +1,6 @@
 """Settings: complete, explained, checked, and silent about secrets."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from app.errors import StartupError
 from app.infra.http.settings import HttpSettings
-from app.settings import Settings, describe, example, load_settings
+from app.settings import PREFIX, Settings, describe, example, load_settings
 
 DESCRIBED = list(describe(Settings()))
 VARIABLES = [variable for variable, _, _ in DESCRIBED]
@@ -18,6 +19,14 @@ PRODUCTION = {
     "APP_SECRET_KEY": "a secret of the test alone",
     "APP_HTTP__ALLOWED_HOSTS": '["api.example.com"]',
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(no_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """Not even what is set for all other tests."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:

@@ -8,7 +8,8 @@ it was written for.
 import json
 import logging
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, BinaryIO, Literal, TextIO, cast
@@ -21,6 +22,9 @@ from structlog.typing import EventDict, Processor
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 route: ContextVar[Callable[[], str] | None] = ContextVar("route", default=None)
 """Names the route of the request that is served, once it is known."""
+
+additions: list[Callable[[], Mapping[str, object]]] = []
+"""What every line carries besides, asked for when it is written."""
 
 
 class LogSettings(BaseModel, use_attribute_docstrings=True):
@@ -38,7 +42,7 @@ def configure(settings: LogSettings) -> None:
     )
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     processors: list[Processor] = [
-        _add_request_id,
+        _add_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
@@ -67,6 +71,29 @@ def configure(settings: LogSettings) -> None:
     )
     logging.basicConfig(level=level, handlers=[_ToStructlog()], force=True)
     logging.captureWarnings(True)
+    if not as_console:
+        _catch_the_rest()
+
+
+def _catch_the_rest() -> None:
+    """Make lines of the errors that Python itself would write to standard error."""
+    log = structlog.get_logger()
+
+    def on_end(*error: Any) -> None:
+        log.critical("process failed", exc_info=error)
+
+    def on_end_of_thread(end: threading.ExceptHookArgs) -> None:
+        if end.exc_type is not SystemExit:
+            error = (end.exc_type, end.exc_value, end.exc_traceback)
+            log.error("thread failed", thread=end.thread and end.thread.name, exc_info=error)
+
+    def on_unraisable(error: "sys.UnraisableHookArgs") -> None:
+        found = (error.exc_type, error.exc_value, error.exc_traceback)
+        log.error("error ignored", where=_described(error.object), exc_info=found)
+
+    sys.excepthook = on_end
+    threading.excepthook = on_end_of_thread
+    sys.unraisablehook = on_unraisable
 
 
 class _Forgiving:
@@ -106,9 +133,11 @@ def place() -> dict[str, str]:
     return {} if name is None else {"route": name()}
 
 
-def _add_request_id(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _add_context(_logger: object, _method: str, event: EventDict) -> EventDict:
     if (current := request_id.get()) is not None:
         event["request_id"] = current
+    for addition in additions:
+        event.update(addition())
     return event
 
 

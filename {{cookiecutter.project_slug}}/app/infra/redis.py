@@ -39,8 +39,8 @@ class RedisConnection(BaseModel, use_attribute_docstrings=True):
     """Seconds after which one request tries Redis again."""
 
 
-def connect(settings: RedisConnection) -> Redis:
-    """A client with a pool in which one waits, and with one repetition at most."""
+def connect(settings: RedisConnection, client: type[Redis] = Redis) -> Redis:
+    """A `client` with a pool in which one waits, and with one repetition at most."""
     pool = BlockingConnectionPool.from_url(
         settings.url,
         max_connections=settings.max_connections,
@@ -54,4 +54,4 @@ def connect(settings: RedisConnection) -> Redis:
         driver_info=None,
     )
     # The client closes the pool when it is closed.
-    return Redis.from_pool(pool)
+    return client.from_pool(pool)

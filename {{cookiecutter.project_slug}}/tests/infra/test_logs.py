@@ -1,5 +1,6 @@
 """One format for every line, whoever writes it and whatever is in it."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -27,6 +28,15 @@ ANYTHING = st.recursive(
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
     max_leaves=5,
 )
+
+
+PRELUDE = """
+import asyncio, threading, warnings
+from app.infra import logs
+logs.configure(logs.LogSettings())
+def fail():
+    raise LookupError("lost")
+"""
 
 
 class Shy:
@@ -174,6 +184,46 @@ class TestLibraries:
         [line] = log.lines
         assert "DeprecationWarning: old" in line["event"]
         assert line["level"] == "warning"
+
+
+THREAD = "threading.Thread(target=fail, name='mine').start()"
+UNRAISABLE = """
+class Failing:
+    def __del__(self): fail()
+Failing()
+"""
+FORGOTTEN = """
+async def main():
+    task = asyncio.create_task(asyncio.to_thread(fail))
+    await asyncio.wait({task})
+    del task
+asyncio.run(main())
+"""
+
+
+class TestPython:
+    @pytest.mark.parametrize(
+        ("program", "event"),
+        [
+            ("fail()", "process failed"),
+            (THREAD, "thread failed"),
+            (UNRAISABLE, "error ignored"),
+            (FORGOTTEN, "Task exception was never retrieved"),
+            ("warnings.warn('careful, LookupError: lost', stacklevel=1)", "careful"),
+        ],
+    )
+    def test_what_nobody_handled(self, program: str, event: str) -> None:
+        """Is a line like any other, with its traceback."""
+        ended = subprocess.run(
+            [sys.executable, "-W", "always", "-c", PRELUDE + program],
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        [line] = [json.loads(line) for line in ended.stderr.splitlines()]
+        assert event in line["event"]
+        assert "LookupError: lost" in line["event"] + line.get("exception", "")
+        assert ended.returncode == (event == "process failed")
 
 
 class TestLostStream:

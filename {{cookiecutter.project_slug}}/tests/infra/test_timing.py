@@ -3,6 +3,8 @@
 import asyncio
 from contextvars import copy_context
 
+import pytest
+
 from app.infra import timing
 
 
@@ -44,3 +46,15 @@ class TestAdd:
 
     async def _spend(self, seconds: float) -> None:
         timing.add("part", seconds)
+
+
+class TestMeasured:
+    def test_counts_the_time_of_the_block(self) -> None:
+        """Also of one that fails."""
+        copy_context().run(self._fail)
+
+    def _fail(self) -> None:
+        parts = begin()
+        with pytest.raises(LookupError), timing.measured("part"):
+            raise LookupError
+        assert parts["part"] > 0

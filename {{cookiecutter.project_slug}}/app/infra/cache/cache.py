@@ -25,8 +25,12 @@ from app.infra.cache.backend import Backend, CacheUnavailable, Lease, Usage
 from app.infra.cache.entries import Entry, pack, unpack
 from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.settings import CacheSettings
+from app.infra.monitoring import Histogram
 
 Result = TypeVar("Result")
+
+LOOKUP = Histogram("cache_lookup_duration_seconds", "Looking whether something is kept", ["cache"])
+LOAD = Histogram("cache_load_duration_seconds", "Loading what was not", ["cache"])
 
 counted: ContextVar[bool] = ContextVar("counted", default=True)
 """Whether what is asked for counts as a hit or a miss; warming asks for nobody."""
@@ -167,7 +171,9 @@ class Cache:
             self.figures[name].errors += 1
             return None
         finally:
-            timing.add("cache", time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            timing.add("cache", seconds)
+            LOOKUP.observe(seconds, name)
         return entry
 
     def refresh(self, name: str, key: str, load: Load) -> None:
@@ -222,7 +228,8 @@ class Cache:
                 flight = self._start(name, key, load)
             flight.waiters += 1
             try:
-                entry, outdated = await asyncio.shield(flight.task)
+                with nullcontext() if began else timing.measured("queue"):
+                    entry, outdated = await asyncio.shield(flight.task)
             finally:
                 flight.waiters -= 1
                 if not flight.waiters and not flight.detached:
@@ -278,8 +285,10 @@ class Cache:
                 with self._loading():
                     return await load()
         finally:
+            seconds = time.perf_counter() - started
             figures.loads += 1
-            figures.load_seconds += time.perf_counter() - started
+            figures.load_seconds += seconds
+            LOAD.observe(seconds, name)
 
     async def _wait_for_turn(
         self, name: str, key: str, since: float
@@ -292,7 +301,8 @@ class Cache:
         pause_seconds, longest_pause_seconds = _PAUSES_SECONDS
         while True:
             try:
-                lease = await self.backend.acquire(key, self.settings.lease_seconds)
+                with timing.measured("cache"):
+                    lease = await self.backend.acquire(key, self.settings.lease_seconds)
             except CacheUnavailable:
                 self.figures[name].errors += 1
                 return None, None
@@ -311,7 +321,8 @@ class Cache:
                 # Without the lock it will not be known whether this is outdated.
                 self._leave(key)
                 return None, None
-            await asyncio.sleep(pause_seconds * random.uniform(0.5, 1))  # noqa: S311
+            with timing.measured("queue"):
+                await asyncio.sleep(pause_seconds * random.uniform(0.5, 1))  # noqa: S311
             pause_seconds = min(pause_seconds * 1.5, longest_pause_seconds)
 
     @asynccontextmanager
@@ -355,14 +366,15 @@ class Cache:
         if lease is None:
             return entry, False
         try:
-            tokens = await self.backend.depend(tuple(loaded.tags), lease, usable_seconds)
-            if tokens is None:
-                await self._release(lease)
-                return entry, True
-            data = pack(replace(entry, tokens=tokens), self.settings.compress_minimum_bytes)
-            if loaded.ttl_seconds > 0 and len(data) <= self.settings.max_value_bytes:
-                return entry, not await self.backend.keep(lease, data, usable_seconds)
-            return entry, not await self.backend.release(lease)
+            with timing.measured("cache"):
+                tokens = await self.backend.depend(tuple(loaded.tags), lease, usable_seconds)
+                if tokens is None:
+                    await self._release(lease)
+                    return entry, True
+                data = pack(replace(entry, tokens=tokens), self.settings.compress_minimum_bytes)
+                if loaded.ttl_seconds > 0 and len(data) <= self.settings.max_value_bytes:
+                    return entry, not await self.backend.keep(lease, data, usable_seconds)
+                return entry, not await self.backend.release(lease)
         except CacheUnavailable:
             self.figures[name].errors += 1
         return entry, False

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.infra.cache import scripts
@@ -54,7 +55,9 @@ class RedisCache:
 
     name = "redis"
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(
+        self, settings: RedisSettings, connect: Callable[[RedisConnection], Redis] = connect
+    ) -> None:
         self._settings = settings
         self._redis = connect(settings)
         self._shared = settings.prefix + _SHARED

@@ -1,19 +1,20 @@
 """Memory in front of Redis, which tells every process what has changed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
 import structlog
 from pydantic import Field
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
 from app.infra.cache.backend import Lease
 from app.infra.cache.lru import Lru, MemoryBounds
 from app.infra.cache.redis import FAILURES, RedisCache, RedisSettings
 from app.infra.lifecycle import ended
+from app.infra.redis import RedisConnection, connect
 
 logger = structlog.get_logger()
 
@@ -40,8 +41,10 @@ class Tiered(RedisCache):
 
     name = "tiered"
 
-    def __init__(self, settings: TieredSettings) -> None:
-        super().__init__(settings)
+    def __init__(
+        self, settings: TieredSettings, connect: Callable[[RedisConnection], Redis] = connect
+    ) -> None:
+        super().__init__(settings, connect)
         self._local = Lru(settings.max_entries, settings.max_bytes)
         self._local_ttl_seconds = settings.local_ttl_seconds
         self._ping_seconds = settings.ping_seconds

@@ -28,12 +28,19 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from app.errors import BadRequest, StartupError, TimedOut, TryAgain, Unavailable
+from app.infra import timing
 from app.infra.database.batcher import Batcher
 from app.infra.database.dialect import Dialect, Failure
+from app.infra.database.pool import pool_class
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.statements import StatementWatch
+from app.infra.monitoring import Counter
 
 logger = structlog.get_logger()
+
+ERRORS = Counter(
+    "database_errors_total", "Units of work that failed, by why", ["database", "error"]
+)
 
 _OPEN_TIMEOUT_SECONDS = 10.0
 
@@ -64,11 +71,12 @@ class Database:
         self.name = name
         self.dialect = dialect
         self._settings = settings
-        self.statements = StatementWatch(settings.slow_statement_seconds)
+        self._statements = StatementWatch(name, settings.slow_statement_seconds)
         try:
             size, overflow = settings.pool_bounds(workers)
         except ValueError as error:
             raise StartupError(str(error)) from None
+        self.pool_limit = size + overflow
         self._engine = self._create_engine(size, overflow, pre_ping=settings.pool_pre_ping)
         # However busy the pool is, health asks the database and not the pool.
         self._health = self._create_engine(1, 0, pre_ping=True)
@@ -111,6 +119,10 @@ class Database:
         """For migrations and tests; requests use `reading` and `writing`."""
         return self._engine
 
+    def members(self) -> Sequence["Database"]:
+        """Whatever has a pool of its own: this one alone."""
+        return [self]
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for statements that only read, outside of any transaction.
@@ -135,8 +147,11 @@ class Database:
         async with self._unit() as unit, self.dialect.turn(), self._sessions() as session:
             with _around(_Around(self, session)):
                 yield session
+            # Statements count by themselves, and must not do so twice.
+            await session.flush()
             unit.commits = True
-            await session.commit()
+            with timing.measured("database"):
+                await session.commit()
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[AsyncSession]:
@@ -187,9 +202,11 @@ class Database:
             if not timer.expired():
                 raise
             self._on_gone()
+            ERRORS.add(self.name, "gone")
             logger.warning("database does not answer", cause="unit of work timed out")
             raise Unavailable("The database does not answer; try again shortly.") from error
         except AcquireTimeout as error:
+            ERRORS.add(self.name, "busy")
             logger.warning("every database connection is busy", cause=type(error).__name__)
             raise Unavailable("Every database connection is busy; try again shortly.") from error
         except DBAPIError as error:
@@ -201,6 +218,7 @@ class Database:
         """Raise what `error` means to a client: its parameters are nobody's business."""
         refused = getattr(error.orig, "while_connecting", False)
         failure = Failure.GONE if refused else self.dialect.failure(error)
+        ERRORS.add(self.name, failure.name.lower() if failure else "other")
         if failure is None:
             raise error
         if failure is Failure.UNFIT:
@@ -222,11 +240,14 @@ class Database:
         try:
             engine = create_async_engine(
                 settings.url,
+                poolclass=pool_class(settings.url),
                 pool_size=size,
                 max_overflow=overflow,
                 pool_timeout=settings.acquire_timeout_seconds,
                 pool_recycle=settings.pool_recycle_seconds,
                 pool_pre_ping=pre_ping,
+                # The values of statements are nobody's business, in errors too.
+                hide_parameters=True,
                 **self.dialect.engine_options(),
             )
         except (ArgumentError, InvalidRequestError, ImportError, TypeError, ValueError):
@@ -241,7 +262,7 @@ class Database:
 
     def _listen(self, engine: AsyncEngine) -> None:
         self.dialect.set_up(engine.sync_engine)
-        self.statements.listen(engine.sync_engine)
+        self._statements.listen(engine.sync_engine)
 
         @event.listens_for(engine.sync_engine, "do_connect")
         def connect(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:

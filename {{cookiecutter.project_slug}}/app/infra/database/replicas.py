@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -157,6 +157,9 @@ class ReplicatedDatabase(Database):
                 stack.push_async_callback(replica.close)
             # First of all: it answers who still waits, from whichever replica.
             stack.push_async_callback(super().close)
+
+    def members(self) -> Sequence[Database]:
+        return [self, *self.replicas]
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

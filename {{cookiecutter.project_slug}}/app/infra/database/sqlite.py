@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.compiler import compiles
 
 from app.errors import Unavailable
+from app.infra import timing
 from app.infra.database.dialect import Dialect, Failure, updates
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.tables import Identity
@@ -148,8 +149,9 @@ class Turns:
             Unavailable: it did not come in time.
         """
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._lock.acquire()
+            with timing.measured("queue"):
+                async with asyncio.timeout(self._timeout_seconds):
+                    await self._lock.acquire()
         except TimeoutError as error:
             raise Unavailable("The database is busy writing; try again shortly.") from error
         try:

@@ -7,22 +7,25 @@ import structlog
 from sqlalchemy import Engine, event
 
 from app.infra import logs, timing
+from app.infra.monitoring import Counter, Histogram
 
 logger = structlog.get_logger()
+
+DURATION = Histogram(
+    "database_statement_duration_seconds", "Statements, those that failed too", ["database"]
+)
+SLOW = Counter(
+    "database_slow_statements_total", "Statements over the threshold for the log", ["database"]
+)
 
 _LOGGED_CHARACTERS = 2_000
 
 
 class StatementWatch:
-    """Listens to the statements of engines."""
+    """Listens to the statements of engines of one database."""
 
-    total = 0
-    """Number of statements so far, for monitoring to read."""
-
-    slow = 0
-    """Number of those that took longer than the threshold."""
-
-    def __init__(self, slow_seconds: float) -> None:
+    def __init__(self, database: str, slow_seconds: float) -> None:
+        self._database = database
         self._slow_seconds = slow_seconds
 
     def listen(self, engine: Engine) -> None:
@@ -46,9 +49,9 @@ class StatementWatch:
 
     def _count(self, statement: str, seconds: float) -> None:
         timing.add("database", seconds)
-        self.total += 1
+        DURATION.observe(seconds, self._database)
         if seconds > self._slow_seconds:
-            self.slow += 1
+            SLOW.add(self._database)
             logger.warning(
                 "slow statement",
                 # With placeholders, whose values are nobody's business.

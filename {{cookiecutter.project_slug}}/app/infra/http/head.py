@@ -14,15 +14,21 @@ class HeadMiddleware:
             await self._app(scope, receive, send)
             return
 
+        # A copy, since the server looks at its own scope to know that no body follows.
+        get = {**scope, "method": "GET"}
+
+        def tell_findings() -> None:
+            """Routing leaves them in the scope."""
+            scope.update({**get, "method": "HEAD"})
+
         async def send_without_body(message: Message) -> None:
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}
+            else:
+                tell_findings()
             await send(message)
 
-        # A copy, since the server looks at its own scope to know that no body follows.
-        get = {**scope, "method": "GET"}
         try:
             await self._app(get, receive, send_without_body)
         finally:
-            # Routing leaves its findings in the scope.
-            scope.update({**get, "method": "HEAD"})
+            tell_findings()

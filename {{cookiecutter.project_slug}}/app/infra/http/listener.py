@@ -20,8 +20,10 @@ _DROP_SYN = (
 )
 
 
-def require_free(host: str, port: int) -> None:
+def require_free(host: str, port: int, *, choose: str = "--host and --port") -> None:
     """Make sure that an address can be listened at, before anything is opened.
+
+    `choose` is what another one is chosen with.
 
     Raises:
         StartupError: it is taken, or none of this machine's.
@@ -35,7 +37,7 @@ def require_free(host: str, port: int) -> None:
         except OSError as error:
             raise StartupError(
                 f"Nothing can listen at {host}, port {port} ({error.strerror});"
-                " stop what does, or choose another with --host and --port."
+                f" stop what does, or choose another with {choose}."
             ) from error
 
 

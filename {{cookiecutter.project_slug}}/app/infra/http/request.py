@@ -20,6 +20,7 @@ from app.infra import logs, timing
 from app.infra.http.drain import Drain
 from app.infra.http.headers import Header, security_headers
 from app.infra.http.settings import TRUST_NONE, HttpSettings
+from app.infra.monitoring import BYTES, Counter, Gauge, Histogram, failed
 
 logger = structlog.get_logger()
 
@@ -27,6 +28,31 @@ CLIENT_LEFT = 499
 """Status of a request, in the log, whose client left before the answer began; nginx's number."""
 
 UNMATCHED = "unmatched"
+OTHER = "other"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that are counted by name; whoever invents one must not make a time series."""
+
+REQUESTS = Counter(
+    "http_requests_total",
+    "Requests that were answered, or whose client left (status 4xx, as 499)",
+    ["method", "route", "status"],
+)
+DURATION = Histogram(
+    "http_request_duration_seconds",
+    "From the first look at a request to the last byte of its response",
+    ["method", "route"],
+)
+SIZE = Histogram(
+    "http_response_size_bytes",
+    "Bodies of responses, as they were sent",
+    ["method", "route"],
+    buckets=BYTES,
+)
+IN_FLIGHT = Gauge("http_requests_in_flight", "Requests that are being served")
+ERRORS = Counter(
+    "http_request_exceptions_total", "Errors that nothing handled", ["route", "exception"]
+)
+
 _LOGGED_PATH_CHARACTERS = 200
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -54,6 +80,7 @@ class RequestMiddleware:
         self._headers = security_headers(production=production)
         self._documentation_headers = security_headers(production=production, documentation=True)
         self._documentation_paths = documentation_paths
+        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -74,6 +101,8 @@ class RequestMiddleware:
         documentation = scope["path"] in self._documentation_paths
         added = self._documentation_headers if documentation else self._headers
         status = 0
+        route = ""
+        size_bytes = 0
         left = False
 
         async def receive_until_left() -> Message:
@@ -83,9 +112,13 @@ class RequestMiddleware:
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
+            nonlocal status, route, size_bytes
+            if message["type"] == "http.response.body":
+                size_bytes += len(message.get("body", b""))
+            elif message["type"] == "http.response.start":
                 status = CLIENT_LEFT if left else message["status"]
+                # First of all: what a client has received was counted, whatever happens next.
+                route = _counted(scope, status)
                 seconds = time.perf_counter() - started
                 message["headers"] = [
                     *message.get("headers", ()),
@@ -97,18 +130,27 @@ class RequestMiddleware:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
+        self._count_in_flight(1)
         try:
             await self._app(scope, receive_until_left, send_with_headers)
         except ClientDisconnect:
             # Raised to a handler that reads the body.
             if not left:
                 raise
-        except Exception:
+        except Exception as error:
             logger.exception("request failed")
+            route = route_template(scope)
+            ERRORS.add(route, type(error).__name__)
+            failed(error, request_id=request_id, method=scope["method"], route=route)
             if not status:
                 raise
         finally:
-            self._log(scope, status or CLIENT_LEFT, time.perf_counter() - started, parts)
+            self._count_in_flight(-1)
+            route = route or _counted(scope, CLIENT_LEFT)
+            seconds = time.perf_counter() - started
+            DURATION.observe(seconds, _method(scope), route)
+            SIZE.observe(size_bytes, _method(scope), route)
+            self._log(scope, route, status or CLIENT_LEFT, seconds, parts)
 
     def _request_id(self, headers: list[Header]) -> str:
         if self._id_header:
@@ -117,10 +159,16 @@ class RequestMiddleware:
                     return value.decode()
         return uuid.uuid4().hex
 
-    def _log(self, scope: Scope, status: int, seconds: float, parts: dict[str, float]) -> None:
+    def _count_in_flight(self, change: int) -> None:
+        self._in_flight += change
+        IN_FLIGHT.set(self._in_flight)
+
+    def _log(
+        self, scope: Scope, route: str, status: int, seconds: float, parts: dict[str, float]
+    ) -> None:
         line: dict[str, Any] = {
             "method": scope["method"],
-            "route": route_template(scope),
+            "route": route,
             "status": status,
             "duration_ms": round(seconds * 1e3, 2),
         }
@@ -150,6 +198,18 @@ class RequestMiddleware:
             if failure is not None:
                 await send(failure)
             raise
+
+
+def _counted(scope: Scope, status: int) -> str:
+    """The route of a request, which is counted."""
+    route = route_template(scope)
+    REQUESTS.add(_method(scope), route, f"{status // 100}xx")
+    return route
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method in METHODS else OTHER
 
 
 def route_template(scope: Scope) -> str:

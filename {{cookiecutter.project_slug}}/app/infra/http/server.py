@@ -174,7 +174,8 @@ class Worker(multiprocess.Process):
             super().target(sockets)
         except Exception as error:
             if server.started:
-                raise
+                logger.critical("Failed", exc_info=True)
+                sys.exit(1)
             traceback = not isinstance(error, StartupError)
             logger.critical("Failed to start: %s", error, exc_info=traceback)
             sys.exit(STARTUP_FAILURE)

@@ -9,7 +9,17 @@ from contextlib import contextmanager
 
 import structlog
 
+from app.infra.monitoring import Counter, Gauge
+
 logger = structlog.get_logger()
+
+OPEN = Gauge("breaker_open", "1 while attempts are held back, else 0", ["breaker"], across="max")
+CHANGES = Counter(
+    "breaker_changes_total",
+    "Times that it opened, let a probe through, or closed",
+    ["breaker", "state"],
+)
+REFUSED = Counter("breaker_refused_total", "Attempts that were held back", ["breaker"])
 
 
 class BreakerOpen(Exception):
@@ -41,6 +51,7 @@ class Breaker:
         self._changes = 0
         self._is_open = False
         self._probe_due = 0.0
+        OPEN.set(0, name)
 
     @property
     def is_open(self) -> bool:
@@ -60,8 +71,10 @@ class Breaker:
         if self._is_open:
             now = self._clock()
             if now < self._probe_due:
+                REFUSED.add(self._name)
                 raise BreakerOpen(f"{self._name} failed lately, and is left alone")
             self._probe_due = now + self._window_seconds
+            CHANGES.add(self._name, "half_open")
         # What began before a change of state says nothing about the time after it.
         began = self._changes
         try:
@@ -85,6 +98,7 @@ class Breaker:
         self._is_open = True
         self._changes += 1
         self._probe_due = self._clock() + self._window_seconds
+        self._tell("open")
         cause = " ".join(str(error).split()) or type(error).__name__
         logger.warning("breaker opened", breaker=self._name, cause=cause)
 
@@ -93,4 +107,9 @@ class Breaker:
         if self._is_open:
             self._is_open = False
             self._changes += 1
+            self._tell("closed")
             logger.warning("breaker closed", breaker=self._name)
+
+    def _tell(self, state: str) -> None:
+        OPEN.set(float(self._is_open), self._name)
+        CHANGES.add(self._name, state)

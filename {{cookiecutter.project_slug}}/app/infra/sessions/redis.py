@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -63,7 +64,9 @@ class RedisSessions:
     When it does not answer, each raises `Unavailable`, at once while the breaker is open.
     """
 
-    def __init__(self, settings: RedisSessionSettings) -> None:
+    def __init__(
+        self, settings: RedisSessionSettings, connect: Callable[[RedisConnection], Redis] = connect
+    ) -> None:
         self._settings = settings
         self._redis = connect(settings)
         self._breaker = Breaker(

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import structlog
 from celery import Celery, platforms, signals
 from celery.exceptions import Reject
+from celery.utils.log import get_multiprocessing_logger
 from celery.worker.consumer import Consumer
 
 from app.errors import StartupError, Unavailable
@@ -229,4 +230,5 @@ def _die_with(parent: int) -> None:
 
 
 def _leave_logs_alone(**_: Any) -> None:
-    """Logging is set up already."""
+    """Logging is set up already, but for the logger that tells of processes that died."""
+    get_multiprocessing_logger().propagate = True

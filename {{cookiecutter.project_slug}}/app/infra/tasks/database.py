@@ -31,6 +31,7 @@ class TaskRow(Base):
     key_digest: Mapped[str | None] = mapped_column(String(64), unique=True)
     deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     request_id: Mapped[str | None] = mapped_column(String(200))
+    trace: Mapped[str | None] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16))
     sends: Mapped[int] = mapped_column()
     attempt: Mapped[int] = mapped_column()

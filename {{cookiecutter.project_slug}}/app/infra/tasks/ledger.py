@@ -59,6 +59,8 @@ class Task:
     deadline_at: datetime | None = None
     """When nobody needs it any more."""
     request_id: str | None = None
+    trace: str | None = None
+    """What was under way when it was submitted, as a `traceparent` of W3C's Trace Context."""
     state: State = State.QUEUED
     sends: int = 0
     attempt: int = 0

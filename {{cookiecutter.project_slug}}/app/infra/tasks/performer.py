@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from app.errors import ServiceError, Unavailable
 from app.infra import logs
 from app.infra.lifecycle import ended
-from app.infra.tasks.figures import JobFigures
+from app.infra.monitoring import Counter, Histogram, continued, failed
 from app.infra.tasks.jobs import Job, Jobs
 from app.infra.tasks.ledger import MAXIMUM_BYTES, Ledger, State, Superseded, Task, new_id
 from app.infra.tasks.settings import TaskSettings
@@ -23,6 +23,12 @@ from app.infra.tasks.settings import TaskSettings
 logger = structlog.get_logger()
 
 Result = TypeVar("Result")
+
+STARTED = Counter("task_attempts_started_total", "Attempts at tasks", ["task"])
+ENDED = Counter("task_attempts_total", "Attempts that have ended, by how", ["task", "outcome"])
+RETRIED = Counter("task_retries_total", "Failures that another attempt follows", ["task"])
+DEAD = Counter("tasks_dead_total", "Tasks that were given up", ["task"])
+DURATION = Histogram("task_duration_seconds", "Attempts, however they ended", ["task"])
 
 _PAUSE_MAXIMUM_SECONDS = 5.0
 _LONGEST_ERROR = 1_000
@@ -65,7 +71,6 @@ class Performer:
         rooms: Mapping[str, Any],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.figures = JobFigures()
         self._ledger = ledger
         self._jobs = jobs
         self._settings = settings
@@ -117,7 +122,7 @@ class Performer:
             error=error[:_LONGEST_ERROR],
         )
         logger.error("message is dead", task_id=task.id, error=error)
-        self.figures[task.name].dead += 1
+        DEAD.add(task.name)
         await self._surely(lambda: self._ledger.add(task, lambda: None))
 
     def interrupt(self) -> None:
@@ -141,15 +146,15 @@ class Performer:
         run = Attempt(task, self._rooms, self._ledger, checkpoint)
         token = logs.request_id.set(task.request_id or task.id)
         try:
-            await self._watched(task, job, run, arguments)
+            with continued(task.name, task.trace):
+                await self._watched(task, job, run, arguments)
         finally:
             logs.request_id.reset(token)
 
     async def _watched(
         self, task: Task, job: Job, run: Attempt, arguments: Mapping[str, Any]
     ) -> None:
-        figures = self.figures[task.name]
-        figures.started += 1
+        STARTED.add(task.name)
         started = time.perf_counter()
         work = asyncio.create_task(job.function(run, **arguments))
         renewal = asyncio.create_task(self._renew(task, work))
@@ -162,8 +167,9 @@ class Performer:
         finally:
             await ended(work, renewal)
             del self._running[work]
-            figures.seconds += time.perf_counter() - started
-        duration_ms = round((time.perf_counter() - started) * 1e3, 1)
+        seconds = time.perf_counter() - started
+        DURATION.observe(seconds, task.name)
+        duration_ms = round(seconds * 1e3, 1)
         log = logger.bind(
             task=task.name, task_id=task.id, attempt=task.attempt, duration_ms=duration_ms
         )
@@ -175,11 +181,11 @@ class Performer:
             await self._fail(task, job, TimeoutError(), "It took too long.")
             log.warning("job took too long")
         elif not renewal.cancelled():
-            figures.cancelled += 1
+            ENDED.add(task.name, "cancelled")
             await self._finish(task, State.CANCELLED)
             log.info("job cancelled")
         else:
-            figures.interrupted += 1
+            ENDED.add(task.name, "interrupted")
             await self._surely(lambda: self._ledger.postpone(task, self._clock(), failed=False))
 
     async def _conclude(self, task: Task, job: Job, work: asyncio.Task[Any], log: Any) -> None:
@@ -192,16 +198,18 @@ class Performer:
             except ValueError as unfit:
                 error = unfit
         if error is None:
-            self.figures[task.name].succeeded += 1
+            ENDED.add(task.name, "succeeded")
             await self._finish(task, State.SUCCEEDED, result=result)
             log.info("job succeeded")
             return
         log.warning("job failed", exc_info=error, error=_described(error))
+        if not isinstance(error, ServiceError):
+            failed(error, task=task.name, task_id=task.id)
         reason = error.detail if isinstance(error, ServiceError) else "The job failed."
         await self._fail(task, job, error, reason)
 
     async def _fail(self, task: Task, job: Job, error: BaseException, reason: str) -> None:
-        self.figures[task.name].failed += 1
+        ENDED.add(task.name, "failed")
         if isinstance(error, job.retry_on):
             await self._after_failure(task, job, _described(error), reason)
         else:
@@ -212,12 +220,12 @@ class Performer:
         if job is None or failures >= job.attempts:
             await self._bury(task, error, reason)
             return
-        self.figures[task.name].retried += 1
+        RETRIED.add(task.name)
         due_at = self._clock() + job.backoff(failures)
         await self._surely(lambda: self._ledger.postpone(task, due_at, failed=True, error=error))
 
     async def _bury(self, task: Task, error: str, reason: str = "The job failed.") -> None:
-        self.figures[task.name].dead += 1
+        DEAD.add(task.name)
         logger.error("task is dead", task=task.name, task_id=task.id, error=error)
         await self._finish(task, State.FAILED, reason=reason, error=error[:_LONGEST_ERROR])
 

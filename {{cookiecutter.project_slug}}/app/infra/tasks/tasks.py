@@ -10,6 +10,7 @@ import structlog
 from app.errors import NotFound
 from app.infra import logs
 from app.infra.lifecycle import ended
+from app.infra.monitoring import carried, part
 from app.infra.tasks.jobs import Function, Job, Jobs
 from app.infra.tasks.ledger import MAXIMUM_BYTES, Backlog, Ledger, Task, new_id
 from app.infra.tasks.relay import Relay
@@ -87,8 +88,9 @@ class Tasks:
             )
         if key is not None and len(key) > _LONGEST_KEY:
             raise ValueError(f"a key has at most {_LONGEST_KEY} characters")
-        await self.transport.check()
-        return await self._add(job, packed, key=key, delay=delay, deadline=deadline)
+        with part(f"submit {job.name}"):
+            await self.transport.check()
+            return await self._add(job, packed, key=key, delay=delay, deadline=deadline)
 
     async def get(self, task_id: str) -> Task:
         """Raises `NotFound`."""
@@ -141,6 +143,7 @@ class Tasks:
             key=key,
             deadline_at=None if deadline is None else now + deadline,
             request_id=logs.request_id.get(),
+            trace=carried(),
         )
 
         def kept() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import click
@@ -22,11 +23,13 @@ def add_to(
     load: Callable[[], Settings],
     choose: Callable[[Settings], tuple[HttpSettings, BrokerSettings]],
     prepare: Callable[[Settings], Coroutine[Any, Any, None]],
+    beside: Callable[[Settings], AbstractContextManager[None]],
 ) -> None:
     """Add the command, and the option of `serve`.
 
     `application` is where a server finds the worker, `load` reads the settings and `choose` takes
-    from them what is needed here; `prepare` is done before the worker starts.
+    from them what is needed here; `prepare` is done before the worker starts, within `beside`,
+    which surrounds it.
     """
 
     @group.command()
@@ -53,9 +56,10 @@ def add_to(
             os.environ["APP_TASKS__HEALTH_PORT"] = str(health_port)
         settings = load()
         http, tasks = choose(settings)
-        listener.require_free(http.host, tasks.health_port)
-        asyncio.run(prepare(settings))
-        run(application, http, tasks)
+        with beside(settings):
+            listener.require_free(http.host, tasks.health_port, choose="--health-port")
+            asyncio.run(prepare(settings))
+            run(application, http, tasks)
 
     with_worker = click.Option(
         ["--with-worker"],

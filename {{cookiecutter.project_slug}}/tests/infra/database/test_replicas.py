@@ -16,8 +16,10 @@ from app import bootstrap
 from app.errors import StartupError
 from app.infra.database.replicas import ReplicatedDatabase
 from app.infra.database.server import ServerDialect
+from app.infra.monitoring import listening
 from app.settings import Settings
 from tests.databases import make_rows, opened, with_database
+from tests.figures import Figures
 from tests.problems import problem
 from tests.recorded import recorded
 from tests.replicated import (
@@ -102,9 +104,13 @@ class TestTurns:
         """Without a request reads go to the primary: a command may have written before."""
         settings = with_database(Settings(), url=new_database)
         await make_rows(settings)
-        async with opened(settings, replica_urls=[new_database]) as database:
+        figures = Figures()
+        async with (
+            listening(figures),
+            opened(settings, replica_urls=[new_database]) as database,
+        ):
             assert isinstance(database, ReplicatedDatabase)
-            served = Served(AsyncClient(), database)
+            served = Served(AsyncClient(), database, figures)
             await served.joined()
             before = served.statements()[0]
             await count_rows(database)

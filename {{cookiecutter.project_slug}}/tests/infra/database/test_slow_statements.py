@@ -8,8 +8,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from app.infra.database import Database
+from app.infra.monitoring import listening
 from app.settings import Settings
 from tests.databases import make_rows, opened, probing, rows, with_database
+from tests.figures import Figures
 from tests.recorded import recorded
 from tests.serving import running
 
@@ -66,10 +68,12 @@ class TestSlowStatement:
 
     async def test_is_counted(self, slow: Database) -> None:
         """All of them, and the slow ones, for whoever watches."""
-        before = slow.statements.total, slow.statements.slow
-        async with slow.reading() as connection:
+        figures = Figures()
+        async with listening(figures), slow.reading() as connection:
             await connection.execute(rows.select())
-        assert (slow.statements.total, slow.statements.slow) == (before[0] + 1, before[1] + 1)
+        assert figures.times("database_statement_duration_seconds", slow.name) == 1
+        assert figures.total("database_statement_duration_seconds", slow.name) > 0
+        assert figures.total("database_slow_statements_total", slow.name) == 1
 
     async def test_one_that_failed(self, slow: Database) -> None:
         """What the database gave up after a while was slow as well."""
@@ -81,8 +85,13 @@ class TestSlowStatement:
     async def test_below_the_threshold(self, settings: Settings) -> None:
         """Nothing is said of statements that are fast."""
         fast = {"slow_statement_seconds": 60}
+        figures = Figures()
         with recorded() as log:
-            async with opened(settings, **fast) as database, database.reading() as connection:
+            async with (
+                listening(figures),
+                opened(settings, **fast) as database,
+                database.reading() as connection,
+            ):
                 await connection.execute(rows.select())
         assert not log.of("slow statement")
-        assert database.statements.slow == 0
+        assert not figures.series("database_slow_statements_total")

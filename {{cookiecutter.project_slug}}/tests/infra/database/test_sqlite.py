@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from app.errors import StartupError, Unavailable
+from app.infra import timing
 from app.infra.database import Database
 from app.settings import Settings
 from tests.databases import opened, with_database
@@ -92,6 +93,24 @@ class TestTurns:
                 await session.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY, word TEXT)"))
             await asyncio.gather(*(write(database, str(number)) for number in range(20)))
             assert await words(database) == [str(number) for number in range(20)]
+
+    async def test_waiting_for_one_is_told(self, tmp_path: Path) -> None:
+        """As the queue's part of a request's time."""
+        parts: dict[str, float] = {}
+        async with opened(settings_for(tmp_path / "turns.db", pool_size=1)) as database:
+
+            async def wait() -> None:
+                timing.parts.set(parts)
+                await write(database, "late")
+
+            async with database.writing() as session:
+                await session.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY, word TEXT)"))
+                waiting = asyncio.create_task(wait())
+                await asyncio.sleep(0)
+                assert not parts
+                await session.execute(text("INSERT INTO note (word) VALUES ('early')"))
+            await waiting
+        assert parts["queue"] > 0
 
     async def test_one_that_does_not_come_in_time(self, database: Database) -> None:
         """503, and the turn passes on to the next."""

@@ -6,7 +6,9 @@ from contextlib import suppress
 
 import pytest
 
+from app.infra.monitoring import listening
 from app.infra.resilience.breaker import Breaker, BreakerOpen
+from tests.figures import Figures
 from tests.recorded import Log, recorded
 
 WINDOW = 10.0
@@ -233,3 +235,27 @@ class TestLog:
                 await server.ask()
         [line] = log.lines
         assert line["cause"] == "TimeoutError"
+
+
+class TestFigures:
+    async def test_each_state(self) -> None:
+        """Each change is counted, what is held back too, and a gauge tells what it is now."""
+        figures = Figures()
+        async with listening(figures):
+            server = Server()
+            states = [figures.last("breaker_open", "server")]
+            for _ in range(5):
+                with suppress(OSError, BreakerOpen):
+                    await server.ask()
+            states.append(figures.last("breaker_open", "server"))
+            server.clock.now += WINDOW
+            server.error = None
+            await server.ask()
+            states.append(figures.last("breaker_open", "server"))
+        assert states == [0, 1, 0]
+        changes = {
+            state: figures.total("breaker_changes_total", "server", state)
+            for (_, state) in figures.series("breaker_changes_total")
+        }
+        assert changes == {"open": 1, "half_open": 1, "closed": 1}
+        assert figures.total("breaker_refused_total", "server") == 2

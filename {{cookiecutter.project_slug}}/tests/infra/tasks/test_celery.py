@@ -21,6 +21,7 @@ from tests import pool_jobs, task_jobs
 from tests.pool_jobs import POOL_JOBS, SEIZING
 from tests.processes import environment
 from tests.proxies import Proxy
+from tests.recorded import lines_of
 from tests.task_rooms import PATIENCE_SECONDS, begun, of_tasks, open_tasks, over, with_tasks
 from tests.task_worker import as_variables, worker
 
@@ -181,6 +182,24 @@ class TestProcesses:
                 started.process.kill()
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await gone.wait()
+
+
+class TestLog:
+    async def test_process_that_died(
+        self, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """Celery tells of it past its own loggers; it is a line like any other all the same."""
+        chosen = with_tasks(settings, concurrency=1)
+        async with open_tasks(chosen, POOL_JOBS) as rooms:
+            with worker(tmp_path_factory.mktemp("worker"), chosen) as started:
+                tasks: Tasks = rooms["tasks"]
+                task = await tasks.submit(pool_jobs.sit)
+                process, _ = await seated(tasks, task)
+                os.kill(process, signal.SIGKILL)
+                await over(tasks, task)
+                await until(lambda: "SIGKILL" in started.log)
+        [line] = [line for line in lines_of(started.log) if "SIGKILL" in line["event"]]
+        assert line["level"] == "error"
 
 
 class TestStop:

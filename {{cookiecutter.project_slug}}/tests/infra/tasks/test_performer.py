@@ -1,14 +1,17 @@
 """One attempt at a task."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
 from app.errors import Unavailable
 from app.infra import logs
+from app.infra.monitoring import listening
 from app.infra.tasks import Job, Run, State, Superseded
 from tests import task_jobs
+from tests.figures import Figures
 from tests.infra.tasks.books import at, make_task
 from tests.infra.tasks.doubles import Double
 from tests.task_rooms import begun, until
@@ -22,6 +25,14 @@ async def perform(double: Double, task_id: str) -> State:
 @pytest.fixture
 def double() -> Double:
     return Double()
+
+
+@pytest.fixture
+async def figures() -> AsyncIterator[Figures]:
+    """What is recorded meanwhile."""
+    figures = Figures()
+    async with listening(figures):
+        yield figures
 
 
 class TestArguments:
@@ -44,11 +55,11 @@ class TestArguments:
 
 
 class TestOnce:
-    async def test_message_twice(self, double: Double) -> None:
+    async def test_message_twice(self, double: Double, figures: Figures) -> None:
         task = await double.tasks.submit(task_jobs.add, a=1)
         await asyncio.gather(*(double.performer.perform(task.id) for _ in range(5)))
         assert (await double.tasks.get(task.id)).attempt == 1
-        assert double.performer.figures[task.name].started == 1
+        assert figures.total("task_attempts_started_total", task.name) == 1
 
     async def test_superseded(self, double: Double) -> None:
         """Whoever was thought dead stops at its next step, and changes nothing."""
@@ -179,18 +190,19 @@ class TestContext:
         assert seen == [("a request", asked.id), (alone.id, alone.id)]
         assert logs.request_id.get() is None
 
-    async def test_superseded_within_a_job_is_no_failure(self) -> None:
+    async def test_superseded_within_a_job_is_no_failure(self, figures: Figures) -> None:
         async def lose(run: Run) -> None:
             raise Superseded(run.task_id)
 
         double = Double([Job(lose)])
         task = await double.tasks.submit(lose)
         assert await perform(double, task.id) == State.RUNNING
-        assert double.performer.figures[task.name].failed == 0
+        assert not figures.series("task_attempts_total")
 
 
 class TestFigures:
-    async def test_counts(self, double: Double) -> None:
+    async def test_counts(self, double: Double, figures: Figures) -> None:
+        """Attempts that began, how they ended, how long they took, and what was given up."""
         submitted = [
             await double.tasks.submit(task_jobs.add, a=1),
             await double.tasks.submit(task_jobs.crash),
@@ -199,15 +211,22 @@ class TestFigures:
         for task in submitted:
             await double.performer.perform(task.id)
         await double.performer.perform(submitted[2].id)
-        add, crash, recover = (double.performer.figures[task.name] for task in submitted)
-        assert (add.started, add.succeeded, add.failed) == (1, 1, 0)
-        assert (crash.started, crash.failed, crash.dead, crash.retried) == (1, 1, 1, 0)
-        assert (recover.started, recover.failed, recover.retried) == (2, 1, 1)
-        assert (recover.succeeded, recover.dead) == (1, 0)
-        assert add.seconds > 0
+        names = add, crash, recover = [task.name for task in submitted]
+        started = [figures.total("task_attempts_started_total", name) for name in names]
+        assert started == [1, 1, 2]
+        assert figures.series("task_attempts_total") == {
+            (add, "succeeded"),
+            (crash, "failed"),
+            (recover, "failed"),
+            (recover, "succeeded"),
+        }
+        assert [figures.total("task_retries_total", name) for name in names] == [0, 0, 1]
+        assert [figures.total("tasks_dead_total", name) for name in names] == [0, 1, 0]
+        assert [figures.times("task_duration_seconds", name) for name in names] == [1, 1, 2]
+        assert figures.total("task_duration_seconds", add) > 0
 
-    async def test_unreadable_message(self, double: Double) -> None:
+    async def test_unreadable_message(self, double: Double, figures: Figures) -> None:
         await double.performer.reject(b"\xff\x00{", "It cannot be read.")
         [dead] = await double.ledger.failed(10)
         assert (dead.state, dead.error) == (State.FAILED, "It cannot be read.")
-        assert double.performer.figures[dead.name].dead == 1
+        assert figures.total("tasks_dead_total", dead.name) == 1

@@ -21,6 +21,7 @@ from app.infra.tasks import State, Tasks
 from app.settings import Settings
 from tests import task_jobs, task_table
 from tests.databases import make_rows, rows
+from tests.recorded import lines_of
 from tests.task_rooms import PATIENCE_SECONDS, begun, open_tasks, over, until, with_tasks
 from tests.task_worker import WorkerProcess, worker
 
@@ -217,3 +218,23 @@ class TestHealth:
 
                 await eventually(is_unready)
                 assert (await client.get("/health/live")).status_code == 200
+
+
+class TestLog:
+    async def test_is_of_one_format(
+        self, own: Settings, tasks: Tasks, private_broker: Any, tmp_path: Path
+    ) -> None:
+        """From the first line to the last, also of libraries that lose the queue and find it."""
+        with worker(tmp_path, own) as process:
+            await over(tasks, await tasks.submit(task_jobs.crash))
+            await asyncio.to_thread(private_broker.kill)
+            await eventually(partial(has_said, process, "does not answer"))
+            await asyncio.to_thread(private_broker.start)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await submit(tasks, 1)
+            await eventually(partial(is_idle, tasks))
+            process.process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.process.wait, PATIENCE_SECONDS) == 0
+        lines = lines_of(process.log)
+        assert {"uvicorn"} <= {line.get("logger") for line in lines}
+        assert "job failed" in [line["event"] for line in lines]

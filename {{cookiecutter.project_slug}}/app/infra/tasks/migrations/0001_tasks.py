@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("key_digest", sa.String(length=64), nullable=True),
         sa.Column("deadline_at", database.UtcDateTime(), nullable=True),
         sa.Column("request_id", sa.String(length=200), nullable=True),
+        sa.Column("trace", sa.String(length=200), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("sends", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),

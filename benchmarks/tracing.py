@@ -1,0 +1,84 @@
+"""What OpenTelemetry costs without a collector, beside FastAPI's own telemetry and beside nothing.
+
+    uv run python benchmarks/tracing.py
+
+CPU time of the server per request to the same service, which answers from memory; medians of
+interleaved rounds. FastAPI's own has the SDK's providers, with nothing that exports. Linux only.
+"""
+
+import statistics
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from cached_response import measure, serving
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 15
+PATH = "/"
+NOTHING = "monitoring=none"
+OURS = "monitoring=opentelemetry"
+OWN = "FastAPI's own telemetry"
+OWN_REQUESTS = "the same, of requests only"
+
+# The service with `none`, handed other telemetry than `bootstrap` would.
+NATIVE = """
+from app import bootstrap, main
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+
+bootstrap.TELEMETRY = {{
+    "tracer_provider": TracerProvider(),
+    "meter_provider": MeterProvider(),
+    "logger_provider": LoggerProvider(),
+    "operation_spans": {operation_spans},
+}}
+make = main.from_environment
+"""
+
+
+def bake(folder: Path, monitoring: str) -> Path:
+    answers = {
+        "database_driver": "none",
+        "cache_backend": "none",
+        "task_queue": "none",
+        "example": "none",
+        "monitoring": monitoring,
+    }
+    options = {"no_input": True, "extra_context": answers}
+    return Path(cookiecutter(str(ROOT), output_dir=str(folder / monitoring), **options))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        without = bake(Path(scratch), "none")
+        traced = bake(Path(scratch), "opentelemetry")
+        for name, operation_spans in (("own", True), ("own_requests", False)):
+            native = NATIVE.format(operation_spans=operation_spans)
+            (without / f"{name}.py").write_text(native)
+        applications = {
+            NOTHING: (without, "app.main:from_environment"),
+            OWN: (without, "own:make"),
+            OWN_REQUESTS: (without, "own_requests:make"),
+            OURS: (traced, "app.main:from_environment"),
+        }
+        servers = {
+            name: stack.enter_context(
+                serving(*of, "--factory", "--lifespan", "on", APP_MONITORING__ENDPOINT="none")
+            )
+            for name, of in applications.items()
+        }
+        figures: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(ROUNDS):
+            for name, server in servers.items():
+                figures[name].append(measure(*server, PATH))
+    medians = {name: statistics.median(found) for name, found in figures.items()}
+    for name, median in medians.items():
+        more = median - medians[NOTHING]
+        print(f"{name:<28} {median:6.1f} µs of CPU time  {more:+6.1f} µs")
+
+
+if __name__ == "__main__":
+    main()
