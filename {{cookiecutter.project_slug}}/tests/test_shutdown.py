@@ -54,6 +54,7 @@ class Service:
                     "APP_HTTP__PORT": "0",
                     "APP_HTTP__WORKERS": str(workers),
                     "APP_HTTP__DRAIN_SECONDS": str(drain_seconds),
+                    "APP_HTTP__HEALTH_TIMEOUT_SECONDS": str(PATIENCE_SECONDS),
                     "APP_HTTP__WORKER_TIMEOUT_SECONDS": str(PATIENCE_SECONDS),
                     "FAILURE": failure,
                 },
