@@ -147,18 +147,6 @@ def no_prometheus_worker(answers: Answers) -> bool:
     return no_prometheus(answers) or no_worker(answers)
 
 
-def no_cache_samples(answers: Answers) -> bool:
-    return no_monitoring(answers) or no_cache(answers)
-
-
-def no_database_samples(answers: Answers) -> bool:
-    return no_monitoring(answers) or no_database(answers)
-
-
-def no_task_samples(answers: Answers) -> bool:
-    return no_monitoring(answers) or no_tasks(answers)
-
-
 def no_sentry(answers: Answers) -> bool:
     return answers["error_tracking"] != "sentry"
 
@@ -199,6 +187,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/cache": no_cache,
     "app/infra/cache/commands.py": no_redis_cache,
     "app/infra/cache/redis.py": no_redis_cache,
+    "app/infra/cache/samples.py": no_monitoring,
     "app/infra/cache/scripts.py": no_redis_cache,
     "app/infra/cache/tiered.py": no_tiered,
     "app/infra/database": no_database,
@@ -208,14 +197,13 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/database/postgresql.py": no_postgresql,
     "app/infra/database/psycopg.py": no_psycopg,
     "app/infra/database/replicas.py": no_server,
+    "app/infra/database/samples.py": no_monitoring,
     "app/infra/database/server.py": no_server,
     "app/infra/database/sqlite.py": no_sqlite,
     "app/infra/http/accept.py": no_example,
     "app/infra/http/etags.py": no_example,
     "app/infra/http/pages.py": no_example,
     "app/infra/lifecycle.py": no_rooms,
-    "app/infra/monitoring/cache_samples.py": no_cache_samples,
-    "app/infra/monitoring/database_samples.py": no_database_samples,
     "app/infra/monitoring/metrics_route.py": no_prometheus,
     "app/infra/monitoring/opentelemetry.py": no_opentelemetry,
     "app/infra/monitoring/opentelemetry_database.py": no_traced_database,
@@ -227,7 +215,6 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/monitoring/sampling.py": no_monitoring,
     "app/infra/monitoring/sentry.py": no_sentry,
     "app/infra/monitoring/settings.py": no_monitoring,
-    "app/infra/monitoring/task_samples.py": no_task_samples,
     "app/infra/redis.py": no_redis_cache,
     "app/infra/redis_url.py": no_redis,
     "app/infra/resilience": no_redis_cache,
@@ -243,6 +230,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/tasks/database.py": no_task_table,
     "app/infra/tasks/migrations": no_task_table,
     "app/infra/tasks/rabbitmq_url.py": no_rabbitmq,
+    "app/infra/tasks/samples.py": no_monitoring,
     "app/infra/tasks/taskiq.py": no_taskiq,
     "app/infra/tasks/taskiq_rabbitmq.py": no_taskiq_rabbitmq,
     "app/infra/tasks/taskiq_redis.py": no_taskiq_redis,
@@ -291,6 +279,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/cache/test_faults.py": no_redis_cache,
     "tests/infra/cache/test_processes.py": no_redis_cache,
     "tests/infra/cache/test_redis.py": no_redis_cache,
+    "tests/infra/cache/test_samples.py": no_monitoring,
     "tests/infra/cache/test_shared.py": no_redis_cache,
     "tests/infra/cache/test_tiered.py": no_tiered,
     "tests/infra/database": no_database,
@@ -300,6 +289,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/database/test_pgbouncer.py": no_postgresql,
     "tests/infra/database/test_postgresql.py": no_postgresql,
     "tests/infra/database/test_replicas.py": no_server,
+    "tests/infra/database/test_samples.py": no_monitoring,
     "tests/infra/database/test_server.py": no_server,
     "tests/infra/database/test_sqlite.py": no_sqlite,
     "tests/infra/database/test_tls.py": no_server,
@@ -311,9 +301,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/monitoring/scraping.py": no_prometheus,
     "tests/infra/monitoring/sending.py": no_opentelemetry,
     "tests/infra/monitoring/test_alerts.py": no_prometheus,
-    "tests/infra/monitoring/test_cache_samples.py": no_cache_samples,
     "tests/infra/monitoring/test_dashboards.py": no_prometheus,
-    "tests/infra/monitoring/test_database_samples.py": no_database_samples,
     "tests/infra/monitoring/test_metrics_route.py": no_prometheus,
     "tests/infra/monitoring/test_opentelemetry.py": no_opentelemetry,
     "tests/infra/monitoring/test_opentelemetry_database.py": no_traced_database,
@@ -324,7 +312,6 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/monitoring/test_sentry.py": no_sentry,
     "tests/infra/monitoring/test_sentry_jobs.py": no_sentry_jobs,
     "tests/infra/monitoring/test_serving.py": no_prometheus,
-    "tests/infra/monitoring/test_task_samples.py": no_task_samples,
     "tests/infra/monitoring/test_worker.py": no_prometheus_worker,
     "tests/infra/resilience": no_redis_cache,
     "tests/infra/sessions": no_cache,
@@ -335,6 +322,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/tasks/test_celery_redis.py": no_celery_redis,
     "tests/infra/tasks/test_commands.py": no_task_table,
     "tests/infra/tasks/test_outbox.py": no_task_table,
+    "tests/infra/tasks/test_samples.py": no_monitoring,
     "tests/infra/tasks/test_taskiq.py": no_taskiq,
     "tests/infra/tasks/test_workers.py": no_worker,
     "tests/infra/test_lifecycle.py": no_rooms,

@@ -13,8 +13,8 @@ from fastapi.routing import iter_route_contexts
 from app import bootstrap
 from app.about import read_about
 from app.errors import ServiceError, StartupError
-from app.infra import logs, profiling
-from app.infra.http import listener, server
+from app.infra import listener, logs, profiling
+from app.infra.http import server
 from app.infra.http.protocol import BoundedHeadProtocol
 from app.main import create_app
 from app.settings import Settings, describe, example, load_settings

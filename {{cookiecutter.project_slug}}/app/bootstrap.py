@@ -96,6 +96,9 @@ from app.infra.cache.memory import Memory
 from app.infra.cache.redis import RedisCache
 # {% endif %}
 from app.infra.cache.responses import ResponseCache
+# {% if cookiecutter.monitoring != "none" %}
+from app.infra.cache.samples import CacheSamples
+# {% endif %}
 # {% if cookiecutter.cache_backend == "tiered" %}
 from app.infra.cache.tiered import Tiered
 # {% endif %}
@@ -119,10 +122,14 @@ from app.infra.database.mysql import Mysql
 # {% elif cookiecutter.database_driver == "psycopg" %}
 from app.infra.database.psycopg import Psycopg
 # {% endif %}
+# {% if cookiecutter.database_driver != "aiosqlite" %}
+from app.infra.database.replicas import with_replicas
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" %}
+from app.infra.database.samples import DatabaseSamples
+# {% endif %}
 # {% if cookiecutter.database_driver == "aiosqlite" %}
 from app.infra.database.sqlite import Sqlite
-# {% else %}
-from app.infra.database.replicas import with_replicas
 # {% endif %}
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
@@ -139,12 +146,6 @@ from app.infra.monitoring import Recorder, listening, opentelemetry
 from app.infra.monitoring import Recorder, listening
 # {% endif %}
 # {% if cookiecutter.monitoring != "none" %}
-# {% if cookiecutter.cache_backend != "none" %}
-from app.infra.monitoring.cache_samples import CacheSamples
-# {% endif %}
-# {% if cookiecutter.database_driver != "none" %}
-from app.infra.monitoring.database_samples import DatabaseSamples
-# {% endif %}
 # {% if cookiecutter.monitoring == "opentelemetry" %}
 from app.infra.monitoring.opentelemetry import OpenTelemetry
 # {% if cookiecutter.database_driver != "none" %}
@@ -165,9 +166,6 @@ from app.infra.monitoring.sampling import sampled
 # {% endif %}
 # {% if cookiecutter.error_tracking == "sentry" %}
 from app.infra.monitoring.sentry import Sentry
-# {% endif %}
-# {% if cookiecutter.monitoring != "none" and cookiecutter.task_queue != "none" %}
-from app.infra.monitoring.task_samples import TaskSamples
 # {% endif %}
 # {% if cookiecutter.cache_backend not in ["memory", "none"] and cookiecutter.monitoring != "opentelemetry" %}
 from app.infra.redis import connect
@@ -202,6 +200,9 @@ from app.infra.tasks.in_process import InProcess
 # {% endif %}
 # {% if cookiecutter.database_driver == "none" %}
 from app.infra.tasks.memory import HoldBackMiddleware, MemoryLedger
+# {% endif %}
+# {% if cookiecutter.monitoring != "none" %}
+from app.infra.tasks.samples import TaskSamples
 # {% endif %}
 # {% if cookiecutter.task_queue == "taskiq-rabbitmq" %}
 from app.infra.tasks.taskiq_rabbitmq import TaskiqRabbitmq

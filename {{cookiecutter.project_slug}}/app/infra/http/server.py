@@ -33,7 +33,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from app.errors import StartupError
 from app.infra.http.drain import Drain
-from app.infra.http.listener import has_backlog, ignore_newcomers
+from app.infra.listener import has_backlog, ignore_newcomers
 
 _TICK_SECONDS = 0.1
 # The supervisor looks at its signals twice a second. A worker that was signalled along with it,

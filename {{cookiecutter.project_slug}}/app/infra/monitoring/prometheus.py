@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import structlog
 from pydantic import Field, SecretStr
 
-from app.infra.http import listener
+from app.infra import listener
 from app.infra.monitoring import prometheus_files
 from app.infra.monitoring.instruments import Counter, Gauge, Histogram, Instrument, Record
 from app.infra.monitoring.recorder import Recorder

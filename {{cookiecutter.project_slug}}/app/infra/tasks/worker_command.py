@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from app.infra.http import listener
+from app.infra import listener
 from app.infra.http.settings import HttpSettings
 from app.infra.tasks.broker import BrokerSettings
 

@@ -3,7 +3,7 @@
 import time
 
 from app.infra.monitoring import listening
-from app.infra.monitoring.task_samples import TaskSamples
+from app.infra.tasks.samples import TaskSamples
 from tests import task_jobs
 from tests.figures import Figures
 from tests.infra.tasks.doubles import open_double
