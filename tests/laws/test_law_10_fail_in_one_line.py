@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from choices import Answers, corner
 from conftest import Install
-from project import Installed, clean_environment
+from project import Installed, clean_environment, free_ports
 from services import Database
 
 SECRET = "long enough to be one"
@@ -70,7 +70,7 @@ def start(project: Installed, settings: dict[str, str]) -> subprocess.CompletedP
         capture_output=True,
         check=False,
         cwd=project.path,
-        env=clean_environment() | settings,
+        env=clean_environment() | free_ports(project) | settings,
         stdin=subprocess.DEVNULL,
         timeout=60,
         encoding="utf-8",
