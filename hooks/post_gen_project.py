@@ -268,6 +268,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/catalog/test_import.py": no_tasks,
     "tests/catalog/test_import_cached.py": no_cached_tasks,
     "tests/catalog/test_import_job.py": no_tasks,
+    "tests/catalog/test_import_killed.py": no_worker,
     "tests/catalog/test_ratings.py": no_tasks,
     "tests/catalog/test_ratings_statements.py": no_task_table,
     "tests/catalog/test_recent.py": no_cache,

@@ -29,7 +29,8 @@ def application() -> FastAPI:
 class WorkerProcess:
     """A worker that a test may kill."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, *command: str) -> None:
+        self._command = command
         self._log = folder / "worker.log"
         self._folder = folder
         self._environment = environment(**as_variables(settings))
@@ -39,7 +40,7 @@ class WorkerProcess:
         """Start it, or another one in its place."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.task_worker"],
+                [sys.executable, "-m", *self._command],
                 cwd=self._folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -62,7 +63,7 @@ class WorkerProcess:
 
 def as_variables(settings: Settings) -> dict[str, str]:
     """The environment in which a process has the settings of a test."""
-    rooms = settings.model_dump(mode="json", include={"database", "tasks"})
+    rooms = settings.model_dump(mode="json", include={"database", "cache", "sessions", "tasks"})
     variables = {
         f"{PREFIX}{room}__{name}".upper(): value if isinstance(value, str) else json.dumps(value)
         for room, fields in rooms.items()
@@ -73,9 +74,12 @@ def as_variables(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def worker(folder: Path, settings: Settings) -> Iterator[WorkerProcess]:
-    """A worker, started; killed at the end."""
-    started = WorkerProcess(folder, settings)
+def worker(
+    folder: Path, settings: Settings, *, of_service: bool = False
+) -> Iterator[WorkerProcess]:
+    """A worker of the jobs of the tests, or of the service's own, started; killed at the end."""
+    command = ("app", "worker") if of_service else ("tests.task_worker",)
+    started = WorkerProcess(folder, settings, *command)
     try:
         yield started
     finally:
