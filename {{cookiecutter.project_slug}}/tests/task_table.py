@@ -11,7 +11,6 @@ from app import bootstrap
 from app.infra.database import Database
 from app.infra.lifecycle import opened
 from app.infra.tasks import Job, Run
-from app.infra.tasks.database import DatabaseLedger
 from app.settings import Settings
 from tests.databases import rows
 
@@ -39,10 +38,3 @@ async def open_rooms(settings: Settings, jobs: Sequence[Job]) -> AsyncIterator[d
         tasks.transport.program = "tests.task_pool"
     async with opened(database, tasks):
         yield {"database": database, "checks": {"database": database.check}, "tasks": tasks}
-
-
-@asynccontextmanager
-async def open_ledger(settings: Settings) -> AsyncIterator[DatabaseLedger]:
-    """The ledger in the table."""
-    async with bootstrap.open_ledger(settings) as ledger:
-        yield ledger

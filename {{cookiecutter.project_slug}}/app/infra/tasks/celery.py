@@ -77,8 +77,8 @@ class CeleryTransport:
         )
 
     def queue(self) -> str:
-        """The name of the queue."""
-        return f"{self._settings.prefix}.tasks"
+        """The name of the queue: Celery's own, since other libraries declare theirs otherwise."""
+        return f"{self._settings.prefix}.celery"
 
     def options(self) -> dict[str, Any]:
         """How to connect to this broker, for those who take from it and those who give to it."""

@@ -3,10 +3,13 @@
 import base64
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
 from kombu import Connection
+from kombu.asynchronous import get_event_loop
 from kombu.transport import redis
 
 from app.infra.redis_url import RedisUrl
@@ -32,7 +35,7 @@ class CeleryRedis(CeleryTransport):
         return configuration
 
     def queue(self) -> str:
-        return "tasks"
+        return "celery"
 
     def options(self) -> dict[str, Any]:
         timeout_seconds = self._settings.timeout_seconds
@@ -63,14 +66,41 @@ class _Client(redis.PrefixedStrictRedis):  # type: ignore[misc]
 
 
 class _Channel(redis.Channel):  # type: ignore[misc]
+    """Has the worker connect again when it cannot say that a message was performed.
+
+    Celery writes that to the log and goes on. With a prefetch of one it would take the message for
+    one that is still performed, and wait for ever to have room for the next.
+    """
+
     def _get_client(self) -> Any:
         return partial(_Client, global_keyprefix=self.global_keyprefix)
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002
+        with self._noticed():
+            super().basic_ack(delivery_tag, multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
+        with self._noticed():
+            super().basic_reject(delivery_tag, requeue)
+
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        try:
+            yield
+        except self.connection_errors as error:
+            if (loop := get_event_loop()) is not None:
+                loop.call_soon(_fail, error)
+            raise
 
 
 class Transport(redis.Transport):  # type: ignore[misc]
     """kombu's own, which strangers cannot stop."""
 
     Channel = _Channel
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def _is_readable(item: bytes) -> bool:

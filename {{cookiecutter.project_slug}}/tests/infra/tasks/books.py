@@ -40,5 +40,5 @@ async def open_ledger(kind: str, settings: Settings) -> AsyncIterator[Ledger]:
     if kind == "memory":
         yield MemoryLedger(limit=LIMIT)
         return
-    async with import_module("tests.task_table").open_ledger(settings) as ledger:
+    async with import_module("app.bootstrap").open_ledger(settings) as ledger:
         yield ledger

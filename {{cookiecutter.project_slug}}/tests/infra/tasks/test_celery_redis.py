@@ -47,7 +47,7 @@ async def test_items_of_strangers(settings: Settings, monkeypatch: pytest.Monkey
     async with open_tasks(chosen) as rooms, working(rooms["tasks"], rooms):
         tasks = rooms["tasks"]
         for item in ITEMS:
-            ask(queue.url, "LPUSH", f"{queue.prefix}:tasks", item)
+            ask(queue.url, "LPUSH", f"{queue.prefix}:celery", item)
         assert (await over(tasks, await tasks.submit(task_jobs.add, a=1))).result == "2"
         dead: list[Task] = []
         async with asyncio.timeout(PATIENCE_SECONDS):
