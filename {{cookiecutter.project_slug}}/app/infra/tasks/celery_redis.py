@@ -75,11 +75,11 @@ class _Channel(redis.Channel):  # type: ignore[misc]
     def _get_client(self) -> Any:
         return partial(_Client, global_keyprefix=self.global_keyprefix)
 
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         with self._noticed():
             super().basic_ack(delivery_tag, multiple)
 
-    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         with self._noticed():
             super().basic_reject(delivery_tag, requeue)
 

@@ -3,8 +3,8 @@
 from app.infra.cache import Cache
 from app.infra.cache.cache import Loaded
 from app.infra.cache.memory import Memory, MemorySettings
-from app.infra.monitoring import listening
 from app.infra.cache.samples import CacheSamples
+from app.infra.monitoring import listening
 from tests.figures import Figures
 
 

@@ -1,7 +1,7 @@
 """How full the pool of the database is."""
 
-from app.infra.monitoring import listening
 from app.infra.database.samples import DatabaseSamples
+from app.infra.monitoring import listening
 from app.settings import Settings
 from tests.databases import opened
 from tests.figures import Figures
