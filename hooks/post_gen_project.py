@@ -1,16 +1,23 @@
-"""Delete what was not chosen, then say what comes next.
+"""Delete what was not chosen, note where the project comes from, then say what comes next.
 
 Conditions inside files are for wiring; everything else is a whole file that is kept, or listed here
 with what removes it. No network, no formatter, no clock: baking twice gives the same bytes.
 """
 
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 Answers = dict[str, str]
+
+# Read by `tools/template.py`, and by cruft, whose format it is.
+RECORD = ".cruft.json"
 
 
 def no_database(answers: Answers) -> bool:
@@ -375,9 +382,78 @@ def prune(project: Path, answers: Answers) -> None:
             path.unlink(missing_ok=True)
 
 
+def record(project: Path, answers: dict[str, Any]) -> None:
+    """Note in `project` where it comes from, if somebody can come back there.
+
+    Nobody can when the template had changes that no commit holds, or when the project lies within
+    it. Where cruft drives, it writes its own record.
+    """
+    if "_commit" in answers:
+        return
+    folder = Path(os.environ.get("PWD", ""), answers["_repo_dir"])
+    if git(folder, "ls-files", "cookiecutter.json"):
+        origin = of_clone(project, folder)
+    else:
+        origin = of_archive(answers)
+    if origin is None:
+        return
+    template, commit, directory = origin
+    context = {name: value for name, value in answers.items() if not name.startswith("_")}
+    found = {
+        "template": template,
+        "commit": commit,
+        "checkout": answers.get("_checkout") or None,
+        "context": {"cookiecutter": {**context, "_template": template}},
+        "directory": directory or None,
+    }
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    (project / RECORD).write_text(text, encoding="utf-8", newline="\n")
+
+
+def of_clone(project: Path, folder: Path) -> tuple[str, str, str] | None:
+    """Address, commit and directory of a template in a clone."""
+    top = Path(git(folder, "rev-parse", "--show-toplevel"))
+    if project.is_relative_to(top) or git(folder, "status", "--porcelain"):
+        return None
+    commit = git(folder, "rev-parse", "HEAD")
+    # A commit that was not pushed is in this clone alone.
+    pushed = git(folder, "branch", "--remotes", "--contains", commit)
+    remote = git(folder, "remote", "get-url", "origin") if pushed else ""
+    # The record is committed, and must hold no password.
+    address = re.sub(r"(?<=://)[^/@]*@", "", remote) if "://" in remote else remote
+    return address or str(top), commit, git(folder, "rev-parse", "--show-prefix").strip("/")
+
+
+def of_archive(answers: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Address of a template that came without its history, and the tag of its release."""
+    template, version = answers["_template"], answers["_version"]
+    if not template.lower().endswith(".zip"):
+        return None
+    # As the usual hosts name the archives of a repository.
+    repository = re.sub(r"(/-)?/(archive|zipball)/.*", "", template)
+    return repository, f"v{version}", ""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git says in `folder`; nothing where there is no git, or no repository."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        asked = subprocess.run(  # noqa: S603  # nothing that was answered
+            ["git", "-C", folder, *arguments],  # noqa: S607  # wherever it is
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            env=clean,
+        )
+    except OSError:
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
 def main() -> None:
     answers = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
     prune(Path.cwd(), answers)
+    record(Path.cwd(), answers)
     print(f"cd {answers['project_slug']}")
     if not no_servers(answers):
         print("docker compose up --wait")

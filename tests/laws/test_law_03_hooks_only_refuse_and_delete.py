@@ -17,6 +17,8 @@ FORBIDDEN = {
     "asyncio", "datetime", "ftplib", "getpass", "http", "platform", "random", "secrets", "smtplib",
     "socket", "ssl", "subprocess", "tempfile", "time", "urllib", "uuid",
 }  # fmt: skip
+# Where a project comes from is asked of git, which may only tell.
+ASKED = {"git": {"branch", "ls-files", "remote", "rev-parse", "status"}}
 
 
 def forbidden_imports(source: str) -> Iterator[str]:
@@ -32,6 +34,19 @@ def forbidden_imports(source: str) -> Iterator[str]:
             top = name.partition(".")[0]
             if top not in sys.stdlib_module_names or top in FORBIDDEN:
                 yield name
+
+
+def forbidden_programs(source: str) -> Iterator[str]:
+    """Programs that a hook must not start, and what it must not ask git for."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        if ast.unparse(node.func) == "subprocess.run":
+            words = node.args[0].elts if isinstance(node.args[0], ast.List) else []
+            if not words or ast.literal_eval(words[0]) not in ASKED:
+                yield ast.unparse(node)
+        elif ast.unparse(node.func) == "git" and ast.literal_eval(node.args[1]) not in ASKED["git"]:
+            yield ast.unparse(node)
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -87,7 +102,9 @@ class TestImports:
     @pytest.mark.parametrize("path", HOOKS, ids=lambda path: path.name)
     def test_standard_library_only(self, path: Path) -> None:
         """Cookiecutter's interpreter has nothing else; no network, clock or chance."""
-        assert not list(forbidden_imports(path.read_text(encoding="utf-8")))
+        source = path.read_text(encoding="utf-8")
+        assert set(forbidden_imports(source)) <= {"subprocess"}
+        assert not list(forbidden_programs(source))
 
 
 class TestCaught:
@@ -105,6 +122,13 @@ class TestCaught:
         """A third-party module, chance, the network, a clock."""
         assert list(forbidden_imports(f"import {name}")) == [name]
         assert list(forbidden_imports(f"from {name} import x")) == [name]
+
+    @pytest.mark.parametrize(
+        "call", ["subprocess.run(command)", "subprocess.run(['sh'])", "git(here, 'commit')"]
+    )
+    def test_program(self, call: str) -> None:
+        """One that nobody sees in the source, another one, and git when it writes."""
+        assert list(forbidden_programs(call)) == [ast.unparse(ast.parse(call))]
 
     def test_change_of_mode(self, tmp_path: Path) -> None:
         """A difference in the executable bit alone is a difference."""

@@ -10,6 +10,7 @@ from taskiq import AckableMessage, AsyncBroker
 from taskiq.acks import AckController, AcknowledgeType
 from taskiq.receiver import Receiver
 
+from app.infra.lifecycle import ended
 from app.infra.tasks.broker import BrokerSettings, described, out_of_reach, patiently
 from app.infra.tasks.ledger import ID
 from app.infra.tasks.transport import Worker
@@ -119,10 +120,15 @@ class Taskiq:
             await self._shut_down(broker)
 
     async def _shut_down(self, broker: AsyncBroker) -> None:
+        closing = asyncio.ensure_future(broker.shutdown())
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                await broker.shutdown()
-        except Exception as error:  # noqa: BLE001  # a server that is gone cannot be told
+            await asyncio.wait({closing}, timeout=self._settings.timeout_seconds)
+        finally:
+            # A time-out would cancel once, which a connection that is lost meanwhile may not hear.
+            await ended(closing)
+        error = TimeoutError("it took too long") if closing.cancelled() else closing.exception()
+        if error is not None:
+            # A server that is gone cannot be told.
             logger.info("the queue was left without a word", cause=described(error))
 
 
