@@ -44,7 +44,7 @@ async def create_order(request: Request, note: str) -> None:
 WIRING = [
     ("", "from app.orders import routes as orders_routes\n", "from app.settings import Settings\n"),
     (
-        '    """Add the routes of each slice to `api`, and to `app` what is none of its business."""\n',
+        '    """Add the routes of each slice to `api`, and others to `app`."""\n',
         "    api.include_router(orders_routes.router)\n",
         "",
     ),

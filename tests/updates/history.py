@@ -55,17 +55,22 @@ def tree(folder: Path) -> Tree:
 
 
 def bake(template: Path, target: Path, answers: Answers, checkout: str | None = None) -> Path:
-    """A project, as cookiecutter makes it."""
-    return Path(
-        cookiecutter(
-            str(template),
-            checkout=checkout,
-            no_input=True,
-            extra_context=dict(answers),
-            output_dir=str(target),
-            default_config=True,
-        )
+    """A project, as cookiecutter makes it; with `checkout`, from a clone of its own."""
+    own = target / "cookiecutter"
+    own.mkdir(parents=True)
+    (own / "config.yaml").write_text(
+        f"cookiecutters_dir: {own}\nreplay_dir: {own}\n", encoding="utf-8"
     )
+    project = cookiecutter(
+        str(template) if checkout is None else f"git+{template.as_uri()}",
+        checkout=checkout,
+        no_input=True,
+        extra_context=dict(answers),
+        output_dir=str(target),
+        config_file=str(own / "config.yaml"),
+    )
+    shutil.rmtree(own)
+    return Path(project)
 
 
 def released(target: Path) -> Path:
@@ -147,6 +152,7 @@ class Train:
         }
         self.migrations: list[dict[str, Any]] = []
         self.pruned = {"app/green.txt": "green"}
+        self.prompt = "color"
         inner = folder / SERVICE
         shutil.copytree(TOOLS, inner / "tools", ignore=shutil.ignore_patterns("__pycache__"))
         self.write("README.md", "Made from version {{ cookiecutter._version }} of its template.\n")
@@ -197,7 +203,7 @@ class Train:
         begin = text.index("REMOVED: ")
         end = text.index("\n}\n", begin) + 3
         rows = "".join(
-            f"    {path!r}: lambda answers: answers.get('color') != {color!r},\n"
+            f"    {path!r}: lambda answers: answers[{self.prompt!r}] != {color!r},\n"
             for path, color in self.pruned.items()
         )
         text = f"{text[:begin]}REMOVED = {{\n{rows}}}\n{text[end:]}"

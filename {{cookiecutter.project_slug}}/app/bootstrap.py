@@ -240,7 +240,7 @@ State = dict[str, Any]
 
 
 def include_routes(app: FastAPI, api: APIRouter, settings: Settings) -> None:
-    """Add the routes of each slice to `api`, and to `app` what is none of its business."""
+    """Add the routes of each slice to `api`, and others to `app`."""
     # {% if cookiecutter.example != "none" %}
     # {% if cookiecutter.task_queue != "none" %}
     # Before the routes of one product, which would take their paths for ids.

@@ -287,6 +287,7 @@ def link(
         baked, answers = version.bake(given)
         base = project.commit(baked)
         changed = project.repository.ask("diff", "--name-only", base, "HEAD").splitlines()
+        number = version.number
     record = {
         "template": template,
         "commit": found,
@@ -297,7 +298,7 @@ def link(
     (project.folder / RECORD).write_text(_text(record), "utf-8", newline="\n")
     click.echo(
         f"Recorded, for you to commit; {len(changed)} files differ from what version"
-        f" {version.number} makes of these answers."
+        f" {number} makes of these answers."
     )
 
 
