@@ -42,9 +42,7 @@ async def test_twice(settings: Settings, tmp_path: Path) -> None:
         }
 
 
-async def _killed_at(
-    done: int, client: AsyncClient, location: str, process: WorkerProcess
-) -> None:
+async def _killed_at(done: int, client: AsyncClient, location: str, process: WorkerProcess) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             if (await client.get(location)).json()["progress"]["done"] >= done:
