@@ -29,7 +29,7 @@ from typing import Any
 import click
 from fastapi import APIRouter, FastAPI
 
-# {% if cookiecutter.error_tracking == "sentry" %}
+# {% if cookiecutter.error_tracking == "sentry" or cookiecutter.monitoring == "opentelemetry" %}
 from app.about import read_about
 # {% endif %}
 # {% if cookiecutter.example != "none" %}
@@ -324,7 +324,7 @@ def single_process_room() -> str | None:
 def beside(settings: Settings, *, worker: bool = False) -> Iterator[None]:
     # {% if cookiecutter.monitoring == "prometheus" %}
     """What the process does that starts the service, or a worker, while that runs."""
-    with exposed(settings.http.host, settings.monitoring, worker=worker):
+    with exposed(settings.monitoring, worker=worker):
         yield
     # {% else %}
     """What the process does that starts the service, or a worker, while that runs: nothing."""
@@ -459,7 +459,12 @@ def make_recorders(settings: Settings) -> list[Recorder]:
         # {% if cookiecutter.monitoring == "prometheus" %}
         Prometheus(settings.monitoring),
         # {% elif cookiecutter.monitoring == "opentelemetry" %}
-        OpenTelemetry(settings.monitoring, service=_SLUG, environment=settings.environment),
+        OpenTelemetry(
+            settings.monitoring,
+            service=_SLUG,
+            version=read_about().version,
+            environment=settings.environment,
+        ),
         # {% endif %}
         # {% if cookiecutter.error_tracking == "sentry" %}
         Sentry(settings.sentry, release=read_about().version, environment=settings.environment),

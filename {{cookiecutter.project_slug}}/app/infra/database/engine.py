@@ -83,6 +83,8 @@ class Database:
         self._readers = self._engine.execution_options(**dialect.reading_options)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         self._on_gone = on_gone
+        for why in ("busy", "other", *(failure.name.lower() for failure in Failure)):
+            ERRORS.expect(name, why)
         self._batchers: list[Batcher[Any, Any]] = []
 
     async def open(self) -> None:

@@ -203,7 +203,10 @@ class RequestMiddleware:
 def _counted(scope: Scope, status: int) -> str:
     """The route of a request, which is counted."""
     route = route_template(scope)
-    REQUESTS.add(_method(scope), route, f"{status // 100}xx")
+    method = _method(scope)
+    # So that the first error of a route is seen as one.
+    REQUESTS.expect(method, route, "5xx")
+    REQUESTS.add(method, route, f"{status // 100}xx")
     return route
 
 

@@ -13,6 +13,7 @@ from app.infra.monitoring.recorder import (
     failed,
     listening,
     part,
+    refused,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "failed",
     "listening",
     "part",
+    "refused",
 ]

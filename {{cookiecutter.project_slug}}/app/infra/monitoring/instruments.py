@@ -30,8 +30,31 @@ class Instrument:
         self.record: Record = nothing
         declared.add(self)
 
+    def connect(self, record: Record) -> None:
+        """Let `record` have the amounts from now on."""
+        self.record = record
 
-class Counter(Instrument):
+
+class Number(Instrument):
+    """One number for each combination of values of its labels."""
+
+    def __init__(self, name: str, description: str, labels: Sequence[str] = ()) -> None:
+        self._expected: set[tuple[str, ...]] = set()
+        super().__init__(name, description, labels)
+
+    def expect(self, *labels: str) -> None:
+        """Have it told from the start on, as 0: what is told first as 1 has not grown by one."""
+        if labels not in self._expected:
+            self._expected.add(labels)
+            self.record(0, labels)
+
+    def connect(self, record: Record) -> None:
+        super().connect(record)
+        for labels in self._expected:
+            record(0, labels)
+
+
+class Counter(Number):
     """Something that happens, and is counted."""
 
     def add(self, *labels: str, amount: float = 1) -> None:
@@ -57,7 +80,7 @@ class Histogram(Instrument):
         self.record(amount, labels)
 
 
-class Gauge(Instrument):
+class Gauge(Number):
     """Something that goes up and down."""
 
     def __init__(
@@ -88,13 +111,13 @@ class Declared(list[Instrument]):
 
     def add(self, instrument: Instrument) -> None:
         self.append(instrument)
-        instrument.record = self._find(instrument) or nothing
+        instrument.connect(self._find(instrument) or nothing)
 
     def connect(self, find: Callable[[Instrument], Record | None]) -> None:
         """Let what `find` returns have the amounts of each, also of those to come."""
         self._find = find
         for instrument in self:
-            instrument.record = find(instrument) or nothing
+            instrument.connect(find(instrument) or nothing)
 
 
 declared = Declared()

@@ -130,12 +130,15 @@ TELEMETRY: TelemetryConfig = {
 class OpenTelemetry(Recorder):
     """Sends spans and figures in threads of its own, which no request waits for."""
 
-    def __init__(self, settings: OpenTelemetrySettings, *, service: str, environment: str) -> None:
+    def __init__(
+        self, settings: OpenTelemetrySettings, *, service: str, version: str, environment: str
+    ) -> None:
         self._settings = settings
         self._figures = Figures(settings.duration_buckets_seconds)
         self._resource = Resource.create(
             {
                 "service.name": service,
+                "service.version": version,
                 # Each process has figures of its own.
                 "service.instance.id": str(uuid.uuid4()),
                 "deployment.environment.name": environment,
@@ -176,6 +179,9 @@ class OpenTelemetry(Recorder):
             yield
 
     def failed(self, error: BaseException, **_tags: str) -> None:
+        self.refused(error)
+
+    def refused(self, error: BaseException) -> None:
         # That of a request has ended with its response, and knows its error already.
         if (span := trace.get_current_span()).is_recording():
             span.set_attribute("error.type", type(error).__qualname__)

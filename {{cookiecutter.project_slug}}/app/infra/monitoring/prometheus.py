@@ -8,20 +8,19 @@ is imported, which is why functions below import it.
 import atexit
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from app.infra import listener
 from app.infra.monitoring import prometheus_files
 from app.infra.monitoring.instruments import Counter, Gauge, Histogram, Instrument, Record
 from app.infra.monitoring.recorder import Recorder
-from app.infra.monitoring.settings import MonitoringSettings
+from app.infra.monitoring.settings import DURATION_BUCKETS, Buckets, MonitoringSettings
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -32,7 +31,22 @@ _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _ACROSS = {"sum": "livesum", "max": "livemax", "latest": "livemostrecent"}
 
 
+_OBJECTIVE_SECONDS = 0.5
+
+
+def _with_objective(bounds: list[float]) -> list[float]:
+    if _OBJECTIVE_SECONDS not in bounds:
+        raise ValueError(f"{_OBJECTIVE_SECONDS} has to be among them, which the alerts count by")
+    return bounds
+
+
 class PrometheusSettings(MonitoringSettings):
+    duration_buckets_seconds: Annotated[Buckets, AfterValidator(_with_objective)] = DURATION_BUCKETS
+    """Upper bounds of the buckets that durations are counted in, as JSON."""
+
+    host: str = "127.0.0.1"
+    """Address to tell figures at, to whoever asks; 0.0.0.0 where Prometheus is on another host."""
+
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     """Port at which the service tells its figures, at `/metrics`; 0 takes a free one."""
 
@@ -107,7 +121,7 @@ def registry() -> "CollectorRegistry":
 
 
 @contextmanager
-def exposed(host: str, settings: PrometheusSettings, *, worker: bool = False) -> Iterator[None]:
+def exposed(settings: PrometheusSettings, *, worker: bool = False) -> Iterator[None]:
     """Have a directory for the figures of the processes that are started in the block.
 
     They are told at `/metrics`, at a port of their own: always for a worker, for the service unless
@@ -120,15 +134,15 @@ def exposed(host: str, settings: PrometheusSettings, *, worker: bool = False) ->
     told = worker or settings.token is None
     if told:
         name = "APP_MONITORING__WORKER_PORT" if worker else "APP_MONITORING__PORT"
-        listener.require_free(host, port, choose=name)
+        listener.require_free(settings.host, port, choose=name)
     _make_directory()
-    with _served(host, port) if told else nullcontext():
+    with _served(settings.host, port) if told else nullcontext():
         yield
 
 
 def _make_directory() -> None:
     """Of this run alone: what an earlier one has left would be added up as well."""
-    directory = tempfile.mkdtemp(prefix="metrics-")
+    directory = str(prometheus_files.make_directory())
     os.environ[_DIRECTORY] = directory
     atexit.register(_remove, directory)
 

@@ -4,12 +4,18 @@ A process holds a lock on a file of its own from its start on, and the system le
 the process ends: who is paused lives, and who has got the number of a dead one is somebody else.
 What the dead have counted is added up in one file for each kind, so that it takes no longer to look
 at the figures however many have died, and their gauges are forgotten: they have nothing in flight.
+
+Whoever adds up may be killed as well. The new sum is made beside the old one, and appears under the
+name of the dead process by being renamed: from then on it stands for the old one and for what that
+process has counted. Whoever comes next goes on from there.
 """
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +24,40 @@ COUNTED = ("counter", "histogram")
 """Kinds of files whose amounts are added up."""
 
 
+PREFIX = "metrics-"
+"""How the names of directories begin that a service makes for its files."""
+
+_OWNER = "owner"
+_SUM = ".sum"
+
+
+def make_directory() -> Path:
+    """A new directory, which is this process's as long as it lives.
+
+    Those that nobody lives in any more are removed: who is killed leaves one behind.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+    owner = os.open(directory / _OWNER, os.O_RDWR | os.O_CREAT)
+    _lock(owner, wait=True)
+    for other in directory.parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # somebody else removes it, or it is somebody else's
+            if other.lstat().st_uid == directory.stat().st_uid and not _is_lived_in(other):
+                shutil.rmtree(other)
+    return directory
+
+
+def _is_lived_in(directory: Path) -> bool:
+    """Whether its owner lives, or a process that the owner started; so does who is about to."""
+    owner = directory / _OWNER
+    return not owner.exists() or any(map(_holds, [owner, *directory.glob("*.alive")]))
+
+
 @cache
 def live(directory: Path, pid: int) -> int:
     """Show that this process, whose number is `pid`, is alive: the file is open until it ends."""
     with turn(directory):
+        # The files of a dead process with this number may be in a sum already.
+        _settle(directory)
         sign = os.open(directory / f"{pid}.alive", os.O_RDWR | os.O_CREAT)
         _lock(sign, wait=True)
     return sign
@@ -37,6 +73,7 @@ def turn(directory: Path) -> Iterator[None]:
 
 def tidy(directory: Path) -> list[str]:
     """The files that count now; call it, and read them, within a `turn`."""
+    _settle(directory)
     for sign in directory.glob("*.alive"):
         if not _holds(sign):
             _bury(directory, sign.stem)
@@ -46,18 +83,37 @@ def tidy(directory: Path) -> list[str]:
 
 
 def _bury(directory: Path, pid: str) -> None:
-    from prometheus_client import mmap_dict
-
-    amounts: Any = mmap_dict.MmapedDict
     for kind in COUNTED:
         path = directory / f"{kind}_{pid}.db"
         if path.exists() and path.stat().st_size:
-            total = amounts(str(directory / f"{kind}_dead.db"))
-            for key, amount, _, _ in amounts.read_all_values_from_file(str(path)):
-                total.write_value(key, total.read_value(key)[0] + amount, 0.0)
-            total.close()
+            _add(path, directory / f"{kind}_dead.db").replace(path.with_suffix(_SUM))
+            _settle(directory)
     for path in directory.glob(f"*_{pid}.db"):
         path.unlink()
+
+
+def _add(path: Path, dead: Path) -> Path:
+    """A new file with the sum of both."""
+    from prometheus_client import mmap_dict
+
+    amounts: Any = mmap_dict.MmapedDict
+    new = dead.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    if dead.exists():
+        shutil.copyfile(dead, new)
+    total = amounts(str(new))
+    for key, amount, _, _ in amounts.read_all_values_from_file(str(path)):
+        total.write_value(key, total.read_value(key)[0] + amount, 0.0)
+    total.close()
+    return new
+
+
+def _settle(directory: Path) -> None:
+    """Put a new sum in the place of what it stands for, if there is one."""
+    for new in directory.glob(f"*{_SUM}"):
+        kind, _, _ = new.stem.partition("_")
+        new.with_suffix(".db").unlink(missing_ok=True)
+        new.replace(directory / f"{kind}_dead.db")
 
 
 def _holds(sign: Path) -> bool:

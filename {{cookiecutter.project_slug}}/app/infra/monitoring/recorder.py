@@ -34,6 +34,9 @@ class Recorder:
     def failed(self, error: BaseException, **tags: str) -> None:
         """Take note of an error that nobody handled; `tags` say where it came up."""
 
+    def refused(self, error: BaseException) -> None:
+        """Take note that what is under way has failed in a way that was foreseen."""
+
     async def close(self) -> None:
         """Pass on what was not passed on yet; the process may be about to end."""
 
@@ -81,6 +84,12 @@ def failed(error: BaseException, **tags: str) -> None:
     """Tell of an error that nobody handled; `tags` say where it came up."""
     for each in _recorders:
         each.failed(error, **tags)
+
+
+def refused(error: BaseException) -> None:
+    """Tell that what is under way has failed in a way that was foreseen."""
+    for each in _recorders:
+        each.refused(error)
 
 
 def _listen(*recorders: Recorder) -> None:

@@ -19,10 +19,13 @@ Buckets = Annotated[
 ]
 
 
+DURATION_BUCKETS = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+]  # fmt: skip
+
+
 class MonitoringSettings(BaseModel, use_attribute_docstrings=True):
-    duration_buckets_seconds: Buckets = [
-        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    ]  # fmt: skip
+    duration_buckets_seconds: Buckets = DURATION_BUCKETS
     """Upper bounds of the buckets that durations are counted in, as JSON."""
 
     sample_seconds: Annotated[float, Field(gt=0, le=3_600)] = 5.0

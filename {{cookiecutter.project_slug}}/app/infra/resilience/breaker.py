@@ -51,7 +51,10 @@ class Breaker:
         self._changes = 0
         self._is_open = False
         self._probe_due = 0.0
-        OPEN.set(0, name)
+        OPEN.expect(name)
+        REFUSED.expect(name)
+        for state in ("open", "half_open", "closed"):
+            CHANGES.expect(name, state)
 
     @property
     def is_open(self) -> bool:

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from app.errors import ServiceError, Unavailable
 from app.infra import logs
 from app.infra.lifecycle import ended
-from app.infra.monitoring import Counter, Histogram, continued, failed
+from app.infra.monitoring import Counter, Histogram, continued, failed, refused
 from app.infra.tasks.jobs import Job, Jobs
 from app.infra.tasks.ledger import MAXIMUM_BYTES, Ledger, State, Superseded, Task, new_id
 from app.infra.tasks.settings import TaskSettings
@@ -78,6 +78,11 @@ class Performer:
         self._clock = clock
         self._running: dict[asyncio.Task[Any], Task] = {}
         self._interrupted = False
+        for name in jobs:
+            for counter in (STARTED, RETRIED, DEAD):
+                counter.expect(name)
+            for outcome in ("succeeded", "failed", "cancelled", "interrupted"):
+                ENDED.expect(name, outcome)
 
     async def perform(self, task_id: str) -> None:
         """Make an attempt at the task, unless somebody else does or it is over.
@@ -178,7 +183,9 @@ class Performer:
         elif not renewal.cancelled() and (lost := renewal.exception()):
             raise lost
         elif late:
-            await self._fail(task, job, TimeoutError(), "It took too long.")
+            error = TimeoutError()
+            refused(error)
+            await self._fail(task, job, error, "It took too long.")
             log.warning("job took too long")
         elif not renewal.cancelled():
             ENDED.add(task.name, "cancelled")
@@ -203,7 +210,9 @@ class Performer:
             log.info("job succeeded")
             return
         log.warning("job failed", exc_info=error, error=_described(error))
-        if not isinstance(error, ServiceError):
+        if isinstance(error, ServiceError):
+            refused(error)
+        else:
             failed(error, task=task.name, task_id=task.id)
         reason = error.detail if isinstance(error, ServiceError) else "The job failed."
         await self._fail(task, job, error, reason)

@@ -14,7 +14,9 @@ class Backend:
 
     def __init__(self) -> None:
         settings = OpenTelemetrySettings(endpoint="none")
-        self._listener = OpenTelemetry(settings, service="tests", environment="development")
+        self._listener = OpenTelemetry(
+            settings, service="tests", version="1.2.3", environment="development"
+        )
         self.recorder: Recorder = self._listener
 
     def total(self, instrument: Instrument, *labels: str) -> float:

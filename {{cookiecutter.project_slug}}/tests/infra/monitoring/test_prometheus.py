@@ -163,6 +163,95 @@ class TestCrashLoop:
         os.close(sign)
 
 
+# Adds up what the dead have left in each folder, and is killed after so many steps, one more in
+# each; prints how each attempt has ended.
+TIDYING = """
+import os, signal, sys
+from pathlib import Path
+from prometheus_client import mmap_dict
+from app.infra.monitoring import prometheus_files
+
+def tidy(directory, left):
+    def step(event, _arguments):
+        nonlocal left
+        if event.partition(".")[0] in {"open", "os", "mmap", "shutil"}:
+            left -= 1
+            if left == -1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(step)
+    with prometheus_files.turn(directory):
+        prometheus_files.tidy(directory)
+
+for steps, directory in enumerate(sys.argv[1:]):
+    child = os.fork()
+    if not child:
+        tidy(Path(directory), steps)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+STEPS = 100
+
+
+class TestTidying:
+    def test_killed_at_any_step(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing that was counted is lost, or counted twice."""
+        folders = [tmp_path / str(steps) for steps in range(STEPS)]
+        for folder in folders:
+            folder.mkdir()
+            monkeypatch.setenv(DIRECTORY, str(folder))
+            leave(folder, 1, deeds=3)
+            assert look().get("deeds_total") == 3
+            leave(folder, 2, deeds=4)
+        ended = subprocess.run(
+            [sys.executable, "-c", TIDYING, *map(str, folders)],
+            check=True, env=environment(), stdout=subprocess.PIPE, text=True,
+        ).stdout.split()  # fmt: skip
+        killed = ended.index("0")
+        assert killed > 10
+        assert ended == [str(-signal.SIGKILL)] * killed + ["0"] * (STEPS - killed)
+        for folder in folders:
+            monkeypatch.setenv(DIRECTORY, str(folder))
+            for _ in range(2):
+                told = look()
+                assert told.get("deeds_total") == 7
+                assert told.get("pauses_seconds_sum") == 7
+                assert told.get("hands") is None
+            files = sorted(path.name for path in folder.iterdir())
+            assert files == ["counter_dead.db", "histogram_dead.db", "turn"]
+
+
+MAKING = "from app.infra.monitoring import prometheus_files as files; print(files.make_directory())"
+
+
+class TestDirectory:
+    def make(self, folder: Path, then: str = "") -> Path:
+        """One that is made by another process, which is gone afterwards."""
+        made = subprocess.run(
+            [sys.executable, "-c", MAKING + then],
+            check=True, env=environment(TMPDIR=str(folder)), stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        return Path(made.stdout.strip())
+
+    def test_of_the_dead(self, tmp_path: Path) -> None:
+        """Is removed when another is made; what is not known to be one stays."""
+        (tmp_path / "metrics-of-others").mkdir()
+        left = self.make(tmp_path)
+        assert left.exists()
+        made = self.make(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([made, tmp_path / "metrics-of-others"])
+
+    def test_of_the_living(self, tmp_path: Path) -> None:
+        """Stays, also when only a process lives that its owner had started."""
+        left = self.make(tmp_path)
+        sign = prometheus_files.live(left, os.getpid())
+        self.make(tmp_path)
+        assert left.exists()
+        os.close(sign)
+        self.make(tmp_path)
+        assert not left.exists()
+
+
 METHODS = ["GET", "POST", "PUT", "BREW", *(f"X{number}" for number in range(1_000))]
 
 
@@ -197,3 +286,8 @@ class TestBuckets:
         """They are refused where they are set."""
         with pytest.raises(ValueError, match="duration_buckets_seconds"):
             PrometheusSettings(duration_buckets_seconds=buckets)
+
+    def test_that_alerts_cannot_count_by(self) -> None:
+        """The alerts about latency ask how many took longer than half a second."""
+        with pytest.raises(ValueError, match=r"0\.5 has to be among them"):
+            PrometheusSettings(duration_buckets_seconds=[0.1, 1.0])

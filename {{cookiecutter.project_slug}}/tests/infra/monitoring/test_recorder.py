@@ -94,6 +94,20 @@ class TestListening:
         late.add(test)
         assert backend.total(late, test) == 1
 
+    async def test_expected(self, unheard: Any, test: str) -> None:
+        """Is told as 0 before anything happens, to whoever listens, whenever it was expected."""
+        COUNTED.expect(test, "early")
+        LEVEL.expect(test)
+        assert unheard.last(COUNTED, test, "early") is None
+        async with listening(unheard.recorder):
+            COUNTED.expect(test, "late")
+            told = [unheard.last(COUNTED, test, when) for when in ("early", "late", "never")]
+            assert told == [0, 0, None]
+            assert unheard.last(LEVEL, test) == 0
+            COUNTED.add(test, "late")
+            COUNTED.expect(test, "late")
+            assert unheard.total(COUNTED, test, "late") == 1
+
     async def test_in_place_of_another(self, backend: Any, test: str) -> None:
         """Whoever listens within the block does so alone, and the other goes on after it."""
         async with listening(Recorder()):

@@ -238,6 +238,15 @@ class TestLog:
 
 
 class TestFigures:
+    async def test_before_anything(self) -> None:
+        """Who listens after it was made is told 0 of everything."""
+        figures, _ = Figures(), Server()
+        async with listening(figures):
+            assert figures.last("breaker_open", "server") == 0
+            assert figures.last("breaker_refused_total", "server") == 0
+            for state in ("open", "half_open", "closed"):
+                assert figures.last("breaker_changes_total", "server", state) == 0
+
     async def test_each_state(self) -> None:
         """Each change is counted, what is held back too, and a gauge tells what it is now."""
         figures = Figures()
