@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from app.infra.monitoring import Instrument, Record, Recorder
+from app.infra.monitoring import Counter, Instrument, Record, Recorder
 
 
 class Figures(Recorder):
@@ -13,10 +13,13 @@ class Figures(Recorder):
 
     def __init__(self) -> None:
         self._amounts: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._happened: set[tuple[str, ...]] = set()
 
     def of(self, instrument: Instrument) -> Record | None:
         def record(amount: float, labels: tuple[str, ...]) -> None:
             self._amounts[instrument.name, *labels].append(amount)
+            if amount or not isinstance(instrument, Counter):
+                self._happened.add((instrument.name, *labels))
 
         return record
 
@@ -38,5 +41,5 @@ class Figures(Recorder):
         return amounts[-1] if amounts else None
 
     def series(self, name: str) -> set[tuple[str, ...]]:
-        """The labels with which something was recorded."""
-        return {key[1:] for key in self._amounts if key[0] == name}
+        """The labels with which something was recorded: what a counter expects has not happened."""
+        return {key[1:] for key in self._happened if key[0] == name}

@@ -42,7 +42,7 @@ def _with_objective(bounds: list[float]) -> list[float]:
 
 class PrometheusSettings(MonitoringSettings):
     duration_buckets_seconds: Annotated[Buckets, AfterValidator(_with_objective)] = DURATION_BUCKETS
-    """Upper bounds of the buckets that durations are counted in, as JSON; 0.5 is among them."""
+    """Upper bounds of the buckets that durations are counted in, as JSON."""
 
     host: str = "127.0.0.1"
     """Address to tell figures at, to whoever asks; 0.0.0.0 where Prometheus is on another host."""

@@ -87,7 +87,7 @@ def failed(error: BaseException, **tags: str) -> None:
 
 
 def refused(error: BaseException) -> None:
-    """Tell that what is under way has failed as was foreseen: nobody is to look at it."""
+    """Tell that what is under way has failed in a way that was foreseen."""
     for each in _recorders:
         each.refused(error)
 

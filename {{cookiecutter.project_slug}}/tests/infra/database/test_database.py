@@ -155,6 +155,15 @@ class TestErrors:
             async with database.writing() as session:
                 await session.execute(insert(notes).values(id=2**63))
 
+    async def test_say_no_values(self, database: Database) -> None:
+        """The statement that failed is told, and not with what: that is nobody's business."""
+        statement = text("SELECT :word FROM nowhere").bindparams(word="of-the-statement")
+        with pytest.raises(DBAPIError) as failed:
+            async with database.reading() as connection:
+                await connection.execute(statement)
+        assert "nowhere" in str(failed.value)
+        assert "of-the-statement" not in str(failed.value)
+
 
 class TestOpen:
     @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ class TestSpans:
         assert span.attributes["http.response.status_code"] == 200
         assert not span.parent_id
         assert span.resource["service.name"] == bootstrap._SLUG
+        assert span.resource["service.version"] == "0.1.0"
         assert span.resource["deployment.environment.name"] == told.environment
         assert not span.failed
 

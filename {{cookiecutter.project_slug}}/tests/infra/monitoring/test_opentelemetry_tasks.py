@@ -22,11 +22,13 @@ from tests.task_rooms import open_tasks, with_tasks
 
 probe = APIRouter(prefix="/probe")
 
+ARGUMENTS: dict[str, dict[str, Any]] = {"add": {"a": 1}, "refuse": {"detail": "It is gone."}}
+
 
 @probe.post("/{name}")
 async def submit(request: Request, name: str) -> str:
-    arguments = {"a": 1} if name == "add" else {}
-    task = await request.state.tasks.submit(getattr(task_jobs, name), **arguments)
+    job = getattr(task_jobs, name)
+    task = await request.state.tasks.submit(job, **ARGUMENTS.get(name, {}))
     return str(task.id)
 
 
@@ -92,6 +94,14 @@ class TestJob:
         assert job.failed
         assert job.attributes["error.type"] == "RuntimeError"
         assert "1234" not in str(job)
+
+    async def test_fails_as_foreseen(self, collector: Receiver, told: Settings) -> None:
+        """Nobody has to look at it, and yet it has failed."""
+        with recorded():
+            await perform(told, "refuse")
+        [job] = collector.named("tests.task_jobs.refuse")
+        assert job.failed
+        assert job.attributes["error.type"] == "NotFound"
 
     async def test_not_sampled(self, collector: Receiver, settings: Settings) -> None:
         """What was not kept at its beginning is not kept at its end."""

@@ -176,7 +176,7 @@ def tidy(directory, left):
         nonlocal left
         if event.partition(".")[0] in {"open", "os", "mmap", "shutil"}:
             left -= 1
-            if left < 0:
+            if left == -1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(step)

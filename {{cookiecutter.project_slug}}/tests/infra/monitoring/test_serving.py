@@ -1,5 +1,6 @@
 """A service of real processes, and its figures as they are seen from outside."""
 
+import json
 import os
 import re
 import signal
@@ -214,6 +215,16 @@ class TestServe:
             serving.process.terminate()
             assert serving.process.wait(PATIENCE_SECONDS) == 0
         assert not list(temporary.iterdir())
+
+    @pytest.mark.parametrize("host", [None, "localhost"])
+    def test_host(self, tmp_path: Path, host: str | None) -> None:
+        """This machine alone is told unless another is named, wherever the service is served."""
+        command = ("app", "serve", "--no-reload", "--port", "0", "--host", "localhost")
+        settings = {} if host is None else {"APP_MONITORING__HOST": host}
+        with service(tmp_path, *command, **settings) as serving:
+            serving.scrape()
+            [line] = [line for line in serving.log.splitlines() if "metrics are told" in line]
+            assert json.loads(line)["host"] == (host or "127.0.0.1")
 
     def test_token(self, tmp_path: Path) -> None:
         """With one there is no other port."""

@@ -225,6 +225,12 @@ class TestFigures:
         assert [figures.times("task_duration_seconds", name) for name in names] == [1, 1, 2]
         assert figures.total("task_duration_seconds", add) > 0
 
+    async def test_before_anything(self, double: Double, figures: Figures) -> None:
+        """Each registered job is told as 0, so that its first failure is an increase."""
+        for name in double.tasks.jobs:
+            assert figures.last("task_attempts_total", name, "failed") == 0
+            assert figures.last("tasks_dead_total", name) == 0
+
     async def test_unreadable_message(self, double: Double, figures: Figures) -> None:
         await double.performer.reject(b"\xff\x00{", "It cannot be read.")
         [dead] = await double.ledger.failed(10)
