@@ -159,8 +159,8 @@ class Train:
         self.write("app/main.py", LINES)
         self.write("app/color.txt", "{{ cookiecutter.color }}\n")
         self.write("app/green.txt", "green is here\n")
-        self.write("app/old.py", LINES)
-        self.write("app/gone.py", LINES)
+        self.write("app/old.py", OLD)
+        self.write("app/gone.py", "".join(f"step {number}\n" for number in range(20)))
         (inner / "logo.png").write_bytes(bytes(range(256)))
 
     def write(self, name: str, text: str) -> None:
@@ -211,3 +211,4 @@ class Train:
 
 
 LINES = "".join(f"line {number}\n" for number in range(40))
+OLD = "# Moved later.\n" + "".join(f"row {number}\nline {number}\n" for number in range(40))

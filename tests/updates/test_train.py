@@ -7,15 +7,21 @@ import time
 from pathlib import Path
 
 import pytest
-from history import LINES, Project, Train, bake, commit, git, started, tree
+from history import LINES, OLD, Project, Train, bake, commit, git, started, tree
 
 RELEASES = ["0.1.0", "0.2.0", "0.3.0", "1.0.0"]
 ANSWERS = {"color": "green", "greeting": "servus"}
+LATER = {"colour": "lime", "greeting": "servus"}
 
 
 def changed(text: str, number: int) -> str:
     """The lines, of which one is another."""
     return text.replace(f"line {number}\n", f"line {number}, changed\n")
+
+
+def answers_at(release: str) -> dict[str, str]:
+    """The same answers, as a release has them."""
+    return ANSWERS if release < "0.3.0" else LATER
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,6 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
     train.context["colour"] = ["red", "lime"]
     train.migrations.append({"version": "1.0.0", "values": {"colour": {"blue": None}}})
     train.pruned["app/main.py"] = "lime"
-    train.write("README.md", train.read("README.md") + "\nMore.\n")
     train.release("1.0.0", "No blue.")
     git(train.folder, "tag", "v2.0.0rc1")
     return train
@@ -61,7 +66,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
 
 def edited(train: Train, target: Path, checkout: str) -> Project:
     """A project whose owner has worked on it."""
-    project = started(train.folder, target, ANSWERS, checkout)
+    project = started(train.folder, target, answers_at(checkout[1:]), checkout)
     project.write("app/main.py", changed(project.read("app/main.py"), 30))
     project.write("app/mine.py", "mine\n")
     moved = "app/old.py" if (project.folder / "app/old.py").exists() else "app/new.py"
@@ -76,15 +81,15 @@ class TestTrain:
     def test_at_once_or_step_by_step(self, train: Train, tmp_path: Path, start: str) -> None:
         """The same comes out, and on a project without edits it is what a bake makes."""
         direct, stepwise = (
-            started(train.folder, tmp_path / name, ANSWERS, f"v{start}") for name in ("a", "b")
+            started(train.folder, tmp_path / name, answers_at(start), f"v{start}")
+            for name in ("a", "b")
         )
         said = direct.tool("update").said
         for number in RELEASES[RELEASES.index(start) + 1 :]:
             stepwise.tool("update", "--to", f"v{number}")
             commit(stepwise.folder)
         assert direct.tree == stepwise.tree
-        answers = {"colour": "lime", "greeting": "servus"}
-        baked = tree(bake(train.folder, tmp_path / "c", answers, "v1.0.0"))
+        baked = tree(bake(train.folder, tmp_path / "c", LATER, "v1.0.0"))
         assert direct.record["context"]["cookiecutter"]["size"] == "small"
         # How it was checked out is another story.
         assert {**direct.tree, ".cruft.json": b""} == {**baked, ".cruft.json": b""}
@@ -103,7 +108,7 @@ class TestTrain:
             commit(stepwise.folder)
         assert direct.tree == stepwise.tree
         assert direct.read("app/main.py") == changed(changed(LINES, 5), 30)
-        assert direct.read("app/new.py") == changed(LINES, 20)
+        assert direct.read("app/new.py") == changed(OLD, 20)
         assert not (direct.folder / "app/old.py").exists()
         assert direct.read("app/mine.py") == "mine\n"
         assert direct.read("README.md") == "My own words.\n"
@@ -170,11 +175,11 @@ class TestConflicts:
     def test_edited_file_that_is_deleted(self, train: Train, tmp_path: Path) -> None:
         """It stays, as a conflict."""
         project = started(train.folder, tmp_path, ANSWERS, "v0.1.0")
-        project.write("app/gone.py", changed(LINES, 3))
+        project.write("app/gone.py", "mine\n")
         commit(project.folder)
         said = project.tool("update", status=1).said
         assert "Conflicts:\n  app/gone.py" in said
-        assert project.read("app/gone.py") == changed(LINES, 3)
+        assert project.read("app/gone.py") == "mine\n"
         assert "UD app/gone.py" in git(project.folder, "status", "--porcelain")
 
     def test_binary(self, train: Train, tmp_path: Path) -> None:
@@ -193,10 +198,10 @@ class TestPlaces:
         (tmp_path / "all" / "other.txt").write_text("other\n", encoding="utf-8")
         project = Project(bake(train.folder, tmp_path / "all" / "services", ANSWERS, "v0.1.0"))
         commit(tmp_path / "all")
-        project.write("app/old.py", changed(LINES, 20))
+        project.write("app/old.py", changed(OLD, 20))
         commit(tmp_path / "all")
         project.tool("update")
-        assert project.read("app/new.py") == changed(LINES, 20)
+        assert project.read("app/new.py") == changed(OLD, 20)
         assert git(tmp_path / "all", "status", "--porcelain", "other.txt") == ""
         commit(tmp_path / "all")
         assert "+line 20, changed" in project.tool("diff").said
@@ -270,12 +275,13 @@ class TestCruft:
         )
 
     def test_check_diff_and_update(self, train: Train, tmp_path: Path) -> None:
-        project = started(train.folder, tmp_path / "a", {}, "v0.1.0")
+        project = started(train.folder, tmp_path / "a", ANSWERS, "v0.1.0")
         assert self.cruft(project, "check", "--checkout", "v0.1.0").returncode == 0
         assert self.cruft(project, "check", "--checkout", "v0.2.0").returncode == 1
         project.write("app/main.py", changed(LINES, 30))
         commit(project.folder)
-        assert "+line 30, changed" in self.cruft(project, "diff").stdout
+        # It tells what would take the changes back.
+        assert "-line 30, changed" in self.cruft(project, "diff").stdout
         ended = self.cruft(project, "update", "--skip-apply-ask", "--checkout", "v0.2.0")
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert project.read("app/main.py") == changed(changed(LINES, 5), 30)
