@@ -64,7 +64,7 @@ def faults(root: Path) -> Iterator[str]:
             yield f"{part.splitlines()[0]} has no part {UPGRADING!r}: say what one has to do."
     released = re.search(r"^## \[(\d+\.\d+\.\d+)\]", changelog, re.MULTILINE)
     if released and released[1] != now["_version"]:
-        yield f"The changelog has {released[1]}, cookiecutter.json {now['_version']}: make them one."
+        yield f"The changelog has {released[1]}, not {now['_version']}: make them one."
 
 
 def release(root: Path, number: str) -> None:
