@@ -176,6 +176,7 @@ class CeleryTransport:
             sys.executable,
             "-m",
             self.program,
+            str(os.getpid()),
             stdin=subprocess.PIPE,
             # Celery greets there, and says farewell; it logs where we do.
             stdout=subprocess.DEVNULL,

@@ -41,9 +41,10 @@ _PAUSE_SECONDS = 1.0
 def run(open_rooms: Callable[[], Rooms]) -> None:
     """Perform tasks until SIGTERM, as a line of standard input configures Celery.
 
+    The first argument of the program is the id of the worker's process, with which this one ends.
     `open_rooms` is called in each process of the pool. On SIGUSR2 they put back what they are at.
     """
-    _die_with(os.getppid())
+    _die_with(int(sys.argv[1]))
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     # Of each message, which the performer tells better.
     logging.getLogger("celery").setLevel(logging.WARNING)

@@ -4,8 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,6 +232,27 @@ class TestStop:
             os.kill(process, signal.SIGTERM)
             task = await over(tasks, task)
             assert (task.attempt, task.result) == (1, '"attempt 1"')
+
+
+    def test_worker_that_was_killed_at_its_start(self, settings: Settings, tmp_path: Path) -> None:
+        """Before its processes had begun to look after it: they end all the same."""
+        tasks = bootstrap.make_tasks(settings, bootstrap.make_database(settings), [])
+        with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+            killed.wait()
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.task_pool", str(killed.pid)],
+            cwd=tmp_path,
+            env=environment(**as_variables(settings)),
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        ) as orphan:
+            assert orphan.stdin is not None
+            orphan.stdin.write(json.dumps(transport_of(tasks).configuration(1)).encode() + b"\n")
+            orphan.stdin.close()
+            try:
+                assert orphan.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+            finally:
+                orphan.kill()
 
 
 STRANGERS: list[tuple[str, bytes, dict[str, Any]]] = [
