@@ -40,7 +40,7 @@ def commit(folder: Path, message: str = "change") -> str:
     """Commit all that is in `folder`, which is a repository from then on."""
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet", "--initial-branch", "main")
-    git(folder, "add", "--all", "--force")
+    git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
     return git(folder, "rev-parse", "HEAD")
 
