@@ -300,3 +300,21 @@ def test_git_that_knows_nobody(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     project.tool("update")
+
+
+def test_program_of_the_target(tmp_path: Path) -> None:
+    """The new version's does the work, its exit code included, and is there afterwards."""
+    train = Train(tmp_path / "template")
+    train.release("0.1.0")
+    program = train.read("tools/template.py")
+    train.write("tools/template.py", program.replace("Merged version", "The new one merged"))
+    train.write("app/main.py", changed(LINES, 5))
+    train.release("0.2.0")
+    project = started(train.folder, tmp_path / "a", {}, "v0.1.0")
+    assert "The new one merged" in project.tool("update", "--set", "color=blue").said
+    assert project.read("app/color.txt") == "blue\n"
+    assert "The new one merged" in project.read("tools/template.py")
+    other = started(train.folder, tmp_path / "b", {}, "v0.1.0")
+    other.write("app/main.py", LINES.replace("line 5\n", "mine\n"))
+    commit(other.folder)
+    assert "app/main.py" in other.tool("update", status=1).said
