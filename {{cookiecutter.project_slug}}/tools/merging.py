@@ -258,6 +258,8 @@ class Project:
         uv = os.environ.get("UV", "uv")
         if subprocess.run([uv, "lock", "--quiet"], cwd=self.folder, check=False).returncode:
             click.echo("uv.lock is behind pyproject.toml: run uv lock.")
+        else:
+            self.repository.ask("add", "--update", self.folder / "uv.lock")
 
 
 def numbers(version: str) -> tuple[int, ...]:
