@@ -113,6 +113,12 @@ class TestLease:
         double.performer.interrupt()
         await work
 
+    async def test_pause(self, double: Double) -> None:
+        """The next attempt is not due at once."""
+        task = await double.tasks.submit(task_jobs.recover, failures=1)
+        assert await perform(double, task.id) == State.QUEUED
+        assert at(0) < (await double.tasks.get(task.id)).due_at <= at(0.05)
+
     async def test_worker_died(self, double: Double) -> None:
         """It begins again, until its attempts are used up."""
         task = await double.tasks.submit(task_jobs.recover, failures=0)
