@@ -7,6 +7,7 @@ import pytest
 
 from app.errors import Unavailable
 from app.infra.tasks import Job, Run, State
+from app.infra.tasks.in_process import InProcess, InProcessSettings
 from app.infra.tasks.working import sweep, working
 from tests import task_jobs
 from tests.infra.tasks.books import at
@@ -26,6 +27,17 @@ class TestBounds:
             assert (refused.value.headers or {})["Retry-After"] == "5"
             [backlog] = await double.tasks.backlog()
             assert backlog.queued == 3
+
+    async def test_full_beside_a_ledger_without_bounds(self) -> None:
+        """The queue refuses by itself, but no task that waits in it already."""
+        queue = InProcess(InProcessSettings(queue_limit=2))
+        await queue.send(["first", "second"])
+        with pytest.raises(Unavailable, match="Too many tasks"):
+            await queue.check()
+        with pytest.raises(Unavailable, match="Too many tasks"):
+            await queue.send(["third"])
+        await queue.send(["first"])
+        assert (queue.room(), queue.waiting()) == (0, ("first", "second"))
 
     async def test_concurrency(self) -> None:
         running, most = 0, 0
