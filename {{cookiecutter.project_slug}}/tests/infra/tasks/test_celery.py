@@ -233,7 +233,6 @@ class TestStop:
             task = await over(tasks, task)
             assert (task.attempt, task.result) == (1, '"attempt 1"')
 
-
     def test_worker_that_was_killed_at_its_start(self, settings: Settings, tmp_path: Path) -> None:
         """Before its processes had begun to look after it: they end all the same."""
         tasks = bootstrap.make_tasks(settings, bootstrap.make_database(settings), [])
