@@ -76,6 +76,26 @@ CORNERS: dict[str, Answers] = {
     "sentry": {"error_tracking": "sentry"},
 }
 
+# All tests of these run in every run, and `.ci/run` does the same with the defaults. Of the other
+# environments only those parts do that differ from these by more than what was chosen besides.
+WHOLE = (
+    "no-database",
+    "bare",
+    "asyncpg+tiered",
+    "psycopg+redis",
+    "asyncmy+no-cache",
+    "celery-redis",
+)
+PARTS = (
+    "tests/test_*.py",
+    "tests/catalog/test_contract.py",
+    "tests/catalog/test_export.py",
+    "tests/catalog/test_listing.py",
+    "tests/infra/http",
+    "tests/infra/monitoring",
+    "tests/infra/tasks",
+)
+
 # Which answers need a server, and where it may be named instead of being looked for at its standard
 # port: for the template's tests, and for the project's own.
 SERVERS = {

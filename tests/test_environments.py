@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from choices import Answers, corner, servers
+from choices import CORNERS, PARTS, WHOLE, Answers, corner, name, servers
 from conftest import Install
 from services import required, variables
 
@@ -22,6 +22,14 @@ def stores(answers: Answers) -> set[str]:
     if answers["example"] == "none":
         return set()
     return {"memory"} if answers["database_driver"] == "none" else {"memory", "database"}
+
+
+def parts(project: Path, answers: Answers) -> list[str]:
+    """The tests that run in every run; none are named where all of them do."""
+    if name(answers) in {name(CORNERS[label]) for label in WHOLE}:
+        return []
+    paths = (path for part in PARTS for path in sorted(project.glob(part)))
+    return [path.relative_to(project).as_posix() for path in paths]
 
 
 def contract_counts(report: Path) -> Counter[str]:
@@ -46,14 +54,17 @@ class TestService:
         record_property: Callable[[str, object], None],
         tmp_path: Path,
     ) -> None:
-        """The generated tests pass; the summary counts those of the catalogue, by store.
+        """The generated tests pass, all or some; the summary counts the catalogue's, by store.
 
         In one process, since this run has several already.
         """
         report = tmp_path / "report.xml"
+        project = installed(chosen)
         options = ["--numprocesses=0", "--no-cov", f"--junitxml={report}"]
         options += required(pytestconfig, chosen)
-        said = installed(chosen).complaints("-m", "pytest", *options, **variables(chosen))
+        if pytestconfig.getoption("pairwise") != "full":
+            options += parts(project.path, chosen)
+        said = project.complaints("-m", "pytest", *options, **variables(chosen))
         assert not said, said
         driver = chosen["database_driver"]
         counts = contract_counts(report)
