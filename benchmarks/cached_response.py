@@ -1,6 +1,6 @@
 """What a hit in the response cache costs, beside a raw ASGI application that sends the same bytes.
 
-    uv run python benchmarks/cached_response.py
+    uv run python -m benchmarks.cached_response
 
 CPU time of the server per request, which hardly moves with a busy machine; medians of interleaved
 rounds, and their ratios. Linux only: it reads /proc.

@@ -1,6 +1,6 @@
 """What monitoring costs a request of the shortest route, beside the same service without it.
 
-    uv run python benchmarks/monitoring.py
+    uv run python -m benchmarks.monitoring
 
 CPU time of the server per request, which hardly moves with a busy machine; medians of interleaved
 rounds, and the median of their ratios. Linux only: it reads /proc.
@@ -11,8 +11,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from cached_response import REQUESTS, ROOT, measure, serving
 from cookiecutter.main import cookiecutter
+
+from benchmarks.cached_response import REQUESTS, ROOT, measure, serving
 
 ROUNDS = 9
 PATH = "/health/live"

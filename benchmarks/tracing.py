@@ -1,6 +1,6 @@
 """What OpenTelemetry costs without a collector, beside FastAPI's own telemetry and beside nothing.
 
-    uv run python benchmarks/tracing.py
+    uv run python -m benchmarks.tracing
 
 CPU time of the server per request to the same service, which answers from memory; medians of
 interleaved rounds. FastAPI's own has the SDK's providers, with nothing that exports. Linux only.
@@ -11,8 +11,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from cached_response import measure, serving
 from cookiecutter.main import cookiecutter
+
+from benchmarks.cached_response import measure, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 15

@@ -197,7 +197,8 @@ TRACES = [
         set(CHOICES["monitoring"]) - {"none"},
         "APP_MONITORING",
         "psutil",
-        r"\bmetrics?\b",
+        # FastAPI calls a switch so, which is off.
+        r"\bmetrics?\b(?!\": False)",
     ),
     trace("error_tracking", {"sentry"}, "sentry"),
     trace(

@@ -50,8 +50,8 @@ WIRING = {
 from app.orders import jobs as orders_jobs
 from app.orders import routes as orders_routes
 """,
-    "def include_routes(app: FastAPI, api: APIRouter, settings: Settings) -> None:\n": """\
-    api.include_router(orders_routes.router)
+    "def include_routes(app: FastAPI, settings: Settings) -> None:\n": """\
+    app.include_router(orders_routes.router, prefix=API_PREFIX)
 """,
     '    state["checks"] = {"database": database.check}\n': """\
     state["orders"] = database

@@ -44,8 +44,8 @@ async def create_order(request: Request, note: str) -> None:
 WIRING = [
     ("", "from app.orders import routes as orders_routes\n", "from app.settings import Settings\n"),
     (
-        '    """Add the routes of each slice to `api`, and others to `app`."""\n',
-        "    api.include_router(orders_routes.router)\n",
+        '    """Add the routes of each slice, one level deep: each level is searched again."""\n',
+        "    app.include_router(orders_routes.router, prefix=API_PREFIX)\n",
         "",
     ),
     (

@@ -31,7 +31,7 @@ SETTING = '''
 SOME_TESTS = ["tests/test_about.py", "tests/test_settings.py", "tests/catalog/test_listing.py"]
 # What each edit leaves, by file.
 EDITS = {
-    "app/bootstrap.py": "    api.include_router(orders_routes.router)\n",
+    "app/bootstrap.py": "    app.include_router(orders_routes.router, prefix=API_PREFIX)\n",
     "app/catalog/routes.py": ROUTE,
     "app/orders/routes.py": "import idna\n",
     "app/settings.py": '    greeting: str = "hello"\n',

@@ -27,7 +27,10 @@ from typing import Any
 # {% endif %}
 
 import click
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
+# {% if cookiecutter.monitoring != "opentelemetry" %}
+from fastapi.telemetry import TelemetryConfig
+# {% endif %}
 
 # {% if cookiecutter.error_tracking == "sentry" or cookiecutter.monitoring == "opentelemetry" %}
 from app.about import read_about
@@ -231,29 +234,32 @@ _SLUG = "{{ cookiecutter.project_slug }}"
 TELEMETRY = opentelemetry.TELEMETRY
 """What FastAPI tells of requests by itself: spans."""
 # {% else %}
-TELEMETRY = None
+# It would look for somebody to tell at every request.
+TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 """What FastAPI tells of requests by itself: nothing."""
 # {% endif %}
+
+API_PREFIX = "/v1"
 
 State = dict[str, Any]
 """What handlers find as `request.state`; `checks` maps names to what readiness asks."""
 
 
-def include_routes(app: FastAPI, api: APIRouter, settings: Settings) -> None:
-    """Add the routes of each slice to `api`, and others to `app`."""
+def include_routes(app: FastAPI, settings: Settings) -> None:
+    """Add the routes of each slice, one level deep: each level is searched again."""
     # {% if cookiecutter.example != "none" %}
     # {% if cookiecutter.task_queue != "none" %}
     # Before the routes of one product, which would take their paths for ids.
-    api.include_router(import_routes.router)
-    api.include_router(rating_routes.router)
+    app.include_router(import_routes.router, prefix=API_PREFIX)
+    app.include_router(rating_routes.router, prefix=API_PREFIX)
     # {% endif %}
-    api.include_router(catalog_routes.router)
+    app.include_router(catalog_routes.router, prefix=API_PREFIX)
     # {% if cookiecutter.cache_backend != "none" %}
-    api.include_router(recent_routes.router)
+    app.include_router(recent_routes.router, prefix=API_PREFIX)
     # {% endif %}
     # {% endif %}
     # {% if cookiecutter.task_queue != "none" %}
-    api.include_router(task_routes.router)
+    app.include_router(task_routes.router, prefix=API_PREFIX)
     # {% endif %}
     # {% if cookiecutter.monitoring == "prometheus" %}
     if settings.monitoring.token is not None:

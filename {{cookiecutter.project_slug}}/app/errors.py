@@ -235,7 +235,9 @@ def _invalid(scope: Scope, errors: Sequence[Mapping[str, Any]]) -> Response:
 def _field_error(error: Mapping[str, Any]) -> FieldError:
     place, *path = error["loc"]
     if error["type"] == "json_invalid":
-        return FieldError(pointer="#", detail=f"{error['ctx']['error']} at character {path[0]}")
+        # Some of Python's sentences end with the word that is to follow.
+        said = error["ctx"]["error"].removesuffix(" at")
+        return FieldError(pointer="#", detail=f"{said} at character {path[0]}")
     if place == "body":
         tokens = (quote(str(part).replace("~", "~0").replace("/", "~1")) for part in path)
         return FieldError(pointer="/".join(["#", *tokens]), detail=error["msg"])

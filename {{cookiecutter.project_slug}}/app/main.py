@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -30,7 +30,6 @@ INFO = Gauge(
     "service_info", "Always 1; its labels tell what runs", ["version", "python"], across="max"
 )
 
-API_PREFIX = "/v1"
 _DOCUMENTATION_PATHS = frozenset({"/docs", "/redoc"})
 
 
@@ -99,9 +98,7 @@ def create_app(
     app.include_router(
         health.router(drain=drain, timeout_seconds=settings.http.health_timeout_seconds)
     )
-    api = APIRouter(prefix=API_PREFIX)
-    bootstrap.include_routes(app, api, settings)
-    app.include_router(api)
+    bootstrap.include_routes(app, settings)
 
     @app.get("/", tags=["about"])
     async def read_root() -> About:

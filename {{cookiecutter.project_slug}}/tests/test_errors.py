@@ -190,6 +190,13 @@ class TestValidation:
         headers = {"Content-Type": "application/json"}
         problem(await client.post("/probe/things", content=body, headers=headers), 400)
 
+    async def test_malformed_json_says_it_well(self, client: AsyncClient) -> None:
+        """Also where the parser's own words end in the middle of a sentence."""
+        headers = {"Content-Type": "application/json"}
+        refused = await client.post("/probe/things", content=b'{"name": "x', headers=headers)
+        [error] = problem(refused, 400)["errors"]
+        assert error["detail"] == "Unterminated string starting at character 9"
+
     async def test_malformed_json_says_where(self, client: AsyncClient) -> None:
         """The character at which the parser gave up."""
         headers = {"Content-Type": "application/json"}

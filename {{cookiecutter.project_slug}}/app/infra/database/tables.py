@@ -50,7 +50,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         # Some databases keep no zone, and then it is UTC that was written.
         aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return aware.astimezone(UTC)
+        return aware if aware.tzinfo is UTC else aware.astimezone(UTC)
 
 
 class Hundredths(TypeDecorator[Decimal]):

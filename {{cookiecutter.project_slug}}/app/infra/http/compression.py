@@ -3,7 +3,7 @@
 import re
 
 from starlette.datastructures import Headers
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import GZipResponder, IdentityResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GZIP_SUFFIX = "-gzip"
@@ -21,9 +21,38 @@ class CompressionMiddleware:
     """
 
     def __init__(self, app: ASGIApp, *, minimum_bytes: int) -> None:
-        self._gzip = GZipMiddleware(app, minimum_size=minimum_bytes, compresslevel=_LEVEL)
+        self._app = app
+        self._minimum_bytes = minimum_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        send_on: Send | None = None
+
+        async def send_compressed(message: Message) -> None:
+            nonlocal send_on
+            if send_on is None:
+                send_on = send if self._is_small(message) else self._compressing(scope, send)
+            await send_on(message)
+
+        await self._app(scope, receive, send_compressed)
+
+    def _is_small(self, start: Message) -> bool:
+        """Whether that is known beforehand; most responses are, and pass by all the rest."""
+        for name, value in start.get("headers", ()):
+            if name == b"content-length":
+                return int(value) < self._minimum_bytes
+        return False
+
+    def _compressing(self, scope: Scope, send: Send) -> Send:
+        """Starlette's part of it, which says `Vary` where it could have compressed."""
+        # It looks for the word alone, and so would take `gzip;q=0` for a wish.
+        if not takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
+            responder = IdentityResponder(self._app, self._minimum_bytes)
+            responder.send = send
+            return responder.send_with_compression
+
         async def send_with_tag(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
@@ -31,14 +60,9 @@ class CompressionMiddleware:
                     message["headers"] = [_tagged(name, value) for name, value in headers]
             await send(message)
 
-        if scope["type"] == "http" and not takes_gzip(
-            Headers(scope=scope).get("accept-encoding", "")
-        ):
-            # Starlette looks for the word alone, and so takes `gzip;q=0` for a wish.
-            scope["headers"] = [
-                header for header in scope["headers"] if header[0] != b"accept-encoding"
-            ]
-        await self._gzip(scope, receive, send_with_tag)
+        responder = GZipResponder(self._app, self._minimum_bytes, _LEVEL)
+        responder.send = send_with_tag
+        return responder.send_with_compression
 
 
 def takes_gzip(accept_encoding: str) -> bool:

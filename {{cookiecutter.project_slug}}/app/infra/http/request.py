@@ -3,6 +3,7 @@
 One ASGI middleware does all of it, since each layer of middleware costs every request.
 """
 
+import math
 import re
 import time
 import uuid
@@ -39,7 +40,8 @@ REQUESTS = Counter(
 )
 DURATION = Histogram(
     "http_request_duration_seconds",
-    "From the first look at a request to the last byte of its response",
+    "From the first look at a request to the last byte of its response; of event streams, to the"
+    " first",
     ["method", "route"],
 )
 SIZE = Histogram(
@@ -104,6 +106,7 @@ class RequestMiddleware:
         route = ""
         size_bytes = 0
         left = False
+        longest_seconds = math.inf
 
         async def receive_until_left() -> Message:
             nonlocal left
@@ -112,7 +115,7 @@ class RequestMiddleware:
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, route, size_bytes
+            nonlocal status, route, size_bytes, longest_seconds
             if message["type"] == "http.response.body":
                 size_bytes += len(message.get("body", b""))
             elif message["type"] == "http.response.start":
@@ -120,6 +123,7 @@ class RequestMiddleware:
                 # First of all: what a client has received was counted, whatever happens next.
                 route = _counted(scope, status)
                 seconds = time.perf_counter() - started
+                longest_seconds = seconds if _is_event_stream(message) else math.inf
                 message["headers"] = [
                     *message.get("headers", ()),
                     *added,
@@ -148,9 +152,11 @@ class RequestMiddleware:
             self._count_in_flight(-1)
             route = route or _counted(scope, CLIENT_LEFT)
             seconds = time.perf_counter() - started
-            DURATION.observe(seconds, _method(scope), route)
+            waited_seconds = min(seconds, longest_seconds)
+            DURATION.observe(waited_seconds, _method(scope), route)
             SIZE.observe(size_bytes, _method(scope), route)
-            self._log(scope, route, status or CLIENT_LEFT, seconds, parts)
+            slow = waited_seconds > self._slow_seconds
+            self._log(scope, route, status or CLIENT_LEFT, seconds, parts if slow else None)
 
     def _request_id(self, headers: list[Header]) -> str:
         if self._id_header:
@@ -164,7 +170,12 @@ class RequestMiddleware:
         IN_FLIGHT.set(self._in_flight)
 
     def _log(
-        self, scope: Scope, route: str, status: int, seconds: float, parts: dict[str, float]
+        self,
+        scope: Scope,
+        route: str,
+        status: int,
+        seconds: float,
+        slow_parts: dict[str, float] | None,
     ) -> None:
         line: dict[str, Any] = {
             "method": scope["method"],
@@ -175,8 +186,8 @@ class RequestMiddleware:
         if line["route"] == UNMATCHED:
             line["path"] = scope["path"][:_LOGGED_PATH_CHARACTERS]
         logger.info("request", **line)
-        if seconds > self._slow_seconds:
-            spent = {f"{part}_ms": round(value * 1e3, 2) for part, value in parts.items()}
+        if slow_parts is not None:
+            spent = {f"{part}_ms": round(value * 1e3, 2) for part, value in slow_parts.items()}
             logger.warning("slow request", **line, **spent)
 
     async def _start(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -235,6 +246,15 @@ def _route(scope: Scope) -> BaseRoute | None:
     routes: Sequence[BaseRoute] = getattr(scope.get("router"), "routes", ())
     endpoint = scope["endpoint"]
     return next((route for route in routes if getattr(route, "endpoint", None) is endpoint), None)
+
+
+def _is_event_stream(start: Message) -> bool:
+    """Whether the response lasts as long as its client likes, whatever the service does."""
+    for name, value in start.get("headers", ()):
+        if name == b"content-type":
+            content_type: bytes = value
+            return content_type.startswith(b"text/event-stream")
+    return False
 
 
 def _timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:

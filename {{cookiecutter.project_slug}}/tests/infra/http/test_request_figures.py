@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from httpx2 import AsyncClient
 from starlette.types import Message, Scope
 
@@ -35,9 +36,19 @@ async def echo(request: Request) -> Response:
     return Response(await request.body(), media_type="application/octet-stream")
 
 
+@probe.get("/followed")
+async def follow() -> StreamingResponse:
+    async def events() -> AsyncIterator[str]:
+        yield "data: 1\n\n"
+        await asyncio.sleep(PAUSE_SECONDS)
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
 shelf.include_router(book)
 probe.include_router(shelf)
 
+PAUSE_SECONDS = 0.05
 BOOK = "/probe/shelves/{shelf_id}/books/{book_id}"
 
 
@@ -75,6 +86,15 @@ class TestLabels:
         assert figures.total("http_requests_total", "GET", BOOK, "2xx") == 3
         assert figures.times("http_request_duration_seconds", "GET", BOOK) == 3
         assert figures.total("http_request_duration_seconds", "GET", BOOK) > 0
+
+    async def test_events_count_until_the_first(self, asking: Asking) -> None:
+        """How long a client follows says nothing of the service; the log tells it nevertheless."""
+        client, figures = asking
+        with recorded() as log:
+            await client.get("/probe/followed")
+        [line] = log.of("request")
+        waited = figures.total("http_request_duration_seconds", "GET", "/probe/followed")
+        assert line["duration_ms"] / 1e3 - waited >= PAUSE_SECONDS - 1e-3
 
     async def test_unmatched(self, asking: Asking) -> None:
         """All paths that nobody serves are one."""

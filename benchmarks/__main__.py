@@ -1,0 +1,36 @@
+"""Measure the service: `python -m benchmarks`."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from benchmarks import compare, report
+from benchmarks.load import require_wrk
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True, help="Turns of every subject.")
+@click.option("--seconds", default=3, show_default=True, help="Seconds of each measurement.")
+@click.option(
+    "--driver",
+    "drivers",
+    multiple=True,
+    type=click.Choice(compare.DRIVERS),
+    help="A database driver to measure; can be repeated. All, unless one is named.",
+)
+@click.option("--json", "path", type=click.Path(path_type=Path), help="File for the figures.")
+def main(rounds: int, seconds: int, drivers: tuple[str, ...], path: Path | None) -> None:
+    """Compare the service with bare applications, by CPU time for each request."""
+    require_wrk()
+    with tempfile.TemporaryDirectory() as scratch:
+        chosen = drivers or compare.DRIVERS
+        with compare.subjects(Path(scratch), drivers=chosen) as subjects:
+            found = compare.measure(subjects, rounds=rounds, seconds=seconds, warm_seconds=1)
+    click.echo(report.table(found))
+    if path is not None:
+        report.write(found, path)
+
+
+if __name__ == "__main__":
+    main()

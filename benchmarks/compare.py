@@ -1,0 +1,138 @@
+"""The comparison: every subject is started in turn, again and again, and asked its scenarios."""
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.databases import database
+from benchmarks.load import Load, drive
+from benchmarks.servers import LOAD_CORE
+from benchmarks.subjects import (
+    INSERT,
+    PAGE,
+    READ,
+    TRIVIAL,
+    Subject,
+    bake,
+    fill,
+    reference,
+    service,
+)
+
+BASE = "bare FastAPI"
+SERVICE = "the service"
+DRIVERS = ("asyncpg", "psycopg", "asyncmy", "aiosqlite")
+CACHES = ("memory", "tiered")
+_REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
+_REDIS = {"APP_CACHE__URL": _REDIS_URL, "APP_SESSIONS__URL": _REDIS_URL}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One run of one scenario."""
+
+    load: Load
+    cpu_us: float
+    """CPU time of the server for each request, in microseconds."""
+
+
+Measures = dict[tuple[str, str], list[Measure]]
+"""By the name of the subject and of the scenario."""
+
+
+def measure(
+    subjects: Sequence[Subject], *, rounds: int, seconds: int, warm_seconds: int
+) -> Measures:
+    """Start, warm, ask and stop each of `subjects`, in turns."""
+    found: Measures = defaultdict(list)
+    for number in range(rounds):
+        for subject in subjects:
+            with subject.served() as server:
+                for name, scenario in subject.scenarios.items():
+                    seed = len(found) * 1_000 + number * 2 + 1
+                    drive(server.port, scenario, seconds=warm_seconds, seed=seed, core=LOAD_CORE)
+                    before = server.cpu_seconds()
+                    load = drive(
+                        server.port, scenario, seconds=seconds, seed=seed + 1, core=LOAD_CORE
+                    )
+                    spent = server.cpu_seconds() - before
+                    if load.failures or not load.requests:
+                        raise SystemExit(f"{subject.name} failed at {name}: {load}")
+                    cpu_us = spent / load.requests * 1e6
+                    found[subject.name, name].append(Measure(load, cpu_us))
+                    print(f"{number + 1}: {subject.name}, {name}: {cpu_us:.1f}", file=sys.stderr)
+    return found
+
+
+@contextmanager
+def subjects(scratch: Path, *, drivers: Sequence[str] = DRIVERS) -> Iterator[list[Subject]]:
+    """The service with each driver and cache, and its references on the same data."""
+    stored = {"read by id": READ, "page of 20": PAGE, "insert": INSERT}
+    with ExitStack() as stack:
+        urls = {
+            driver: stack.enter_context(database(driver))
+            for driver in drivers
+            if driver != "aiosqlite"
+        }
+        chosen = [
+            reference("raw ASGI", "raw", {"trivial": TRIVIAL}, url="", scratch=scratch),
+            reference(BASE, "bare", {"trivial": TRIVIAL}, url="", scratch=scratch),
+        ]
+        for driver in drivers:
+            project = bake(scratch, database_driver=driver, cache_backend="none")
+            url = urls.get(driver, f"sqlite+aiosqlite:///{project}/benchmark.db")
+            scenarios = {"trivial": TRIVIAL} | stored if driver == "asyncpg" else stored
+            subject = service(f"{SERVICE}, {driver}", project, scenarios, url=url)
+            with subject.served() as server:
+                fill(server)
+            chosen.append(subject)
+        if "asyncpg" in urls:
+            for name, module in (("ORM", "orm"), ("asyncpg", "direct")):
+                chosen.append(
+                    reference(
+                        f"bare FastAPI, {name}",
+                        module,
+                        stored,
+                        url=urls["asyncpg"],
+                        scratch=scratch,
+                    )
+                )
+        for cache in CACHES:
+            chosen += _cached(scratch, cache)
+        yield chosen
+
+
+def _cached(scratch: Path, cache: str) -> list[Subject]:
+    """The service with a cache: of responses, as it comes, and of functions alone."""
+    found = []
+    for what, policies in (("responses", True), ("functions", False)):
+        project = bake(scratch / what, database_driver="aiosqlite", cache_backend=cache)
+        if not policies:
+            _take_out_policy(project)
+        url = f"sqlite+aiosqlite:///{project}/benchmark.db"
+        name = "response-cache hit" if policies else "cached function hit"
+        subject = service(
+            f"{SERVICE}, {cache}, {what}",
+            project,
+            {name: READ},
+            url=url,
+            **(_REDIS if cache == "tiered" else {}),
+        )
+        with subject.served() as server:
+            fill(server)
+        found.append(subject)
+    return found
+
+
+def _take_out_policy(project: Path) -> None:
+    """Leave the product's route to the cache of functions, as an owner would."""
+    path = project / "app" / "catalog" / "cached.py"
+    policy = '    "read_product": ResponsePolicy(ttl_seconds=60, tags=_of_product),\n'
+    text = path.read_text()
+    if policy not in text:
+        raise SystemExit(f"{path} has no policy for read_product any more; look what it is called")
+    path.write_text(text.replace(policy, ""))

@@ -1,0 +1,1 @@
+"""Applications that do what the service does, with nothing around it."""
