@@ -3,6 +3,7 @@
 One ASGI middleware does all of it, since each layer of middleware costs every request.
 """
 
+import asyncio
 import math
 import re
 import time
@@ -56,6 +57,7 @@ ERRORS = Counter(
 )
 
 _LOGGED_PATH_CHARACTERS = 200
+_TELL_SECONDS = 0.1
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -83,6 +85,7 @@ class RequestMiddleware:
         self._documentation_headers = security_headers(production=production, documentation=True)
         self._documentation_paths = documentation_paths
         self._in_flight = 0
+        self._will_tell = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -166,7 +169,16 @@ class RequestMiddleware:
         return uuid.uuid4().hex
 
     def _count_in_flight(self, change: int) -> None:
+        """Tell of the first and the last at once, of others a few times a second."""
         self._in_flight += change
+        if self._in_flight <= 1:
+            IN_FLIGHT.set(self._in_flight)
+        elif not self._will_tell:
+            self._will_tell = True
+            asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell_in_flight)
+
+    def _tell_in_flight(self) -> None:
+        self._will_tell = False
         IN_FLIGHT.set(self._in_flight)
 
     def _log(

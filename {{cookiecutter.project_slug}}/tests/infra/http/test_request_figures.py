@@ -36,6 +36,14 @@ async def echo(request: Request) -> Response:
     return Response(await request.body(), media_type="application/octet-stream")
 
 
+leave = asyncio.Event()
+
+
+@probe.get("/held")
+async def hold() -> None:
+    await leave.wait()
+
+
 @probe.get("/followed")
 async def follow() -> StreamingResponse:
     async def events() -> AsyncIterator[str]:
@@ -49,6 +57,7 @@ shelf.include_router(book)
 probe.include_router(shelf)
 
 PAUSE_SECONDS = 0.05
+PATIENCE_SECONDS = 60
 BOOK = "/probe/shelves/{shelf_id}/books/{book_id}"
 
 
@@ -148,6 +157,17 @@ class TestInFlight:
         amounts = figures.amounts("http_requests_in_flight")
         assert max(amounts) >= 1
         assert amounts[-1] == 0
+
+    async def test_of_many_is_told_soon(self, asking: Asking) -> None:
+        """While others are served, although not each of them is told."""
+        client, figures = asking
+        async with asyncio.TaskGroup() as group, asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(3):
+                group.create_task(client.get("/probe/held"))
+            while figures.last("http_requests_in_flight") != 3:  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.01)
+            leave.set()
+        assert figures.last("http_requests_in_flight") == 0
 
 
 class TestMoment:
