@@ -18,6 +18,10 @@ Answers = dict[str, str]
 
 # Read by `tools/template.py`, and by cruft, whose format it is.
 RECORD = ".cruft.json"
+UNRECORDED = (
+    "Where it comes from is not recorded, as for what is made within its template, or of one with"
+    " changes that no commit holds: uv run tools/template.py link URL records it."
+)
 
 
 def no_database(answers: Answers) -> bool:
@@ -396,6 +400,7 @@ def record(project: Path, answers: dict[str, Any]) -> None:
     else:
         origin = of_archive(answers)
     if origin is None:
+        print(UNRECORDED, file=sys.stderr)
         return
     template, commit, directory = origin
     context = {name: value for name, value in answers.items() if not name.startswith("_")}

@@ -128,6 +128,9 @@ class TestDiff:
         """Those of the project alone, committed or not."""
         project = started(template, tmp_path)
         assert project.tool("diff").said == ""
+        # Of the project alone from the start on.
+        project.write("uv.lock", "version = 1\n")
+        git(project.folder, "add", "uv.lock")
         project.write("app/about.toml", project.read("app/about.toml") + "# mine\n")
         said = project.tool("diff").said
         assert "+# mine" in said

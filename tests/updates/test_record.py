@@ -100,11 +100,13 @@ class TestNothing:
         commit(project.folder)
         project.tool("update", "--set", "color=green")
 
-    def test_within_the_clone(self, train: Train) -> None:
+    def test_within_the_clone(self, train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+        """Which is said, with what can be done about it."""
         (train.folder / ".gitignore").write_text("/tries/\n", encoding="utf-8")
         commit(train.folder)
         project = bake(train.folder, train.folder / "tries", {})
         assert not (project / ".cruft.json").exists()
+        assert "tools/template.py link URL" in capfd.readouterr().err
 
     def test_folder_without_history(self, train: Train, tmp_path: Path) -> None:
         shutil.rmtree(train.folder / ".git")

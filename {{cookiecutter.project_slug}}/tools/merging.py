@@ -195,8 +195,9 @@ class Project:
             found: dict[str, Any] = json.loads((self.folder / RECORD).read_text("utf-8"))
         except FileNotFoundError:
             raise Refusal(
-                "It is not recorded where this project comes from, as the template was not clean,"
-                f" or around it: {COMMAND} link URL records it."
+                "It is not recorded where this project comes from, as for what is made within its"
+                " template, or of one with changes that no commit holds:"
+                f" {COMMAND} link URL records it."
             ) from None
         except ValueError as error:
             raise Refusal(f"{RECORD} is damaged ({error}): restore it from git.") from None

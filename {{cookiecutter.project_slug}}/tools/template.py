@@ -22,6 +22,7 @@ from typing import Any
 import click
 from merging import (
     COMMAND,
+    OWNED,
     README,
     RECORD,
     Answers,
@@ -240,7 +241,7 @@ def update(
             _tell("Conflicts", conflicts)
             click.echo(
                 "Mend them, git add and git commit, or go back with git reset --hard; nothing is"
-                " lost. Then uv lock finds the versions again."
+                " lost. Run uv lock then, which finds the versions again."
             )
             sys.exit(1)
         project.lock()
@@ -255,7 +256,8 @@ def diff(context: click.Context) -> None:
         baked, _answers = old.bake(project.answers)
         (baked / RECORD).write_bytes((project.folder / RECORD).read_bytes())
         base = project.commit(baked)
-        project.repository.run("diff", base, "--", project.prefix or ".", captured=False)
+        ours = [f":(exclude){project.prefix}{name}" for name in OWNED]
+        project.repository.run("diff", base, "--", project.prefix or ".", *ours, captured=False)
 
 
 @commands.command()
