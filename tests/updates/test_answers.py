@@ -135,3 +135,14 @@ class TestDiff:
         said = project.tool("diff").said
         assert "+# mine" in said
         assert said.count("diff --git") == 1
+
+
+class TestDamagedRecord:
+    @pytest.mark.parametrize(
+        "text", ["{", "[]", '{"template": 5}', '{"template": "", "commit": ""}']
+    )
+    def test_is_refused(self, template: Path, tmp_path: Path, text: str) -> None:
+        """Whatever stands there, with what mends it."""
+        project = started(template, tmp_path)
+        project.write(".cruft.json", text)
+        assert "restore it from git" in project.tool("status", status=1).said

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 import click
 
@@ -173,6 +173,15 @@ class Version:
         return Path(path), answers
 
 
+def _is_record(found: object) -> TypeGuard[dict[str, Any]]:
+    """Whether it has what cruft's has, of which the others can be left out."""
+    if not isinstance(found, dict):
+        return False
+    named = isinstance(found.get("template"), str) and isinstance(found.get("commit"), str)
+    context = found.get("context")
+    return named and isinstance(context, dict) and isinstance(context.get("cookiecutter"), dict)
+
+
 class Project:
     """This project: a folder of a repository, and the record of where it comes from."""
 
@@ -192,7 +201,7 @@ class Project:
             Refusal: nobody knows.
         """
         try:
-            found: dict[str, Any] = json.loads((self.folder / RECORD).read_text("utf-8"))
+            found: object = json.loads((self.folder / RECORD).read_text("utf-8"))
         except FileNotFoundError:
             raise Refusal(
                 "It is not recorded where this project comes from, as for what is made within its"
@@ -201,6 +210,8 @@ class Project:
             ) from None
         except ValueError as error:
             raise Refusal(f"{RECORD} is damaged ({error}): restore it from git.") from None
+        if not _is_record(found):
+            raise Refusal(f"{RECORD} is not what cruft writes: restore it from git.")
         return found
 
     @property
