@@ -1,8 +1,6 @@
 """Where a request's time goes, by part."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 parts: ContextVar[dict[str, float] | None] = ContextVar("timing_parts", default=None)
@@ -19,11 +17,14 @@ def add(part: str, seconds: float) -> None:
         current[part] = current.get(part, 0.0) + seconds
 
 
-@contextmanager
-def measured(part: str) -> Iterator[None]:
+class measured:  # noqa: N801  # called as a function is, and cheaper than a generator
     """Count the time that the block takes towards `part`."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        add(part, time.perf_counter() - started)
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_error: object) -> None:
+        add(self._part, time.perf_counter() - self._started)

@@ -6,6 +6,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipResponder, IdentityResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.infra.http.headers import first
+
 GZIP_SUFFIX = "-gzip"
 """Ends the entity tag of a compressed response."""
 
@@ -40,10 +42,8 @@ class CompressionMiddleware:
 
     def _is_small(self, start: Message) -> bool:
         """Whether that is known beforehand; most responses are, and pass by all the rest."""
-        for name, value in start.get("headers", ()):
-            if name == b"content-length":
-                return int(value) < self._minimum_bytes
-        return False
+        length = first(start.get("headers", ()), b"content-length")
+        return length is not None and int(length) < self._minimum_bytes
 
     def _compressing(self, scope: Scope, send: Send) -> Send:
         """Starlette's part of it, which says `Vary` where it could have compressed."""

@@ -1,4 +1,6 @@
-"""Security headers for an API, after OWASP's REST security cheat sheet."""
+"""Looking a header up, and security headers for an API, after OWASP's REST security cheat sheet."""
+
+from collections.abc import Iterable
 
 Header = tuple[bytes, bytes]
 
@@ -17,6 +19,14 @@ _DOCUMENTATION = (
     b"font-src https://fonts.gstatic.com; worker-src blob:"
 )
 _ONE_YEAR_OF_HTTPS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+
+
+def first(headers: Iterable[Header], name: bytes) -> bytes | None:
+    """The first value of a header, whose name is in lower case; None where there is none."""
+    for each, value in headers:
+        if each == name:
+            return value
+    return None
 
 
 def security_headers(*, production: bool, documentation: bool = False) -> list[Header]:

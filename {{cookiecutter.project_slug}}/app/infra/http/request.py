@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import StartupError
 from app.infra import logs, timing
 from app.infra.http.drain import Drain
-from app.infra.http.headers import Header, security_headers
+from app.infra.http.headers import Header, first, security_headers
 from app.infra.http.settings import TRUST_NONE, HttpSettings
 from app.infra.monitoring import BYTES, Counter, Gauge, Histogram, failed
 
@@ -262,11 +262,8 @@ def _route(scope: Scope) -> BaseRoute | None:
 
 def _is_event_stream(start: Message) -> bool:
     """Whether the response lasts as long as its client likes, whatever the service does."""
-    for name, value in start.get("headers", ()):
-        if name == b"content-type":
-            content_type: bytes = value
-            return content_type.startswith(b"text/event-stream")
-    return False
+    content_type = first(start.get("headers", ()), b"content-type")
+    return content_type is not None and content_type.startswith(b"text/event-stream")
 
 
 def _timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:

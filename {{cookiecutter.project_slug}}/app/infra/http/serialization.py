@@ -1,6 +1,5 @@
 """How long it takes to turn what handlers return into bytes."""
 
-import time
 from typing import Any
 
 from fastapi import routing
@@ -11,11 +10,8 @@ _serialize = routing.serialize_response
 
 
 async def _measured(**options: Any) -> Any:
-    started = time.perf_counter()
-    try:
+    with timing.measured("serialization"):
         return await _serialize(**options)
-    finally:
-        timing.add("serialization", time.perf_counter() - started)
 
 
 def measure() -> None:

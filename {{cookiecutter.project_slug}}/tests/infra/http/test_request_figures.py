@@ -36,12 +36,9 @@ async def echo(request: Request) -> Response:
     return Response(await request.body(), media_type="application/octet-stream")
 
 
-leave = asyncio.Event()
-
-
 @probe.get("/held")
-async def hold() -> None:
-    await leave.wait()
+async def hold(request: Request) -> None:
+    await request.app.state.leave.wait()
 
 
 @probe.get("/followed")
@@ -158,15 +155,16 @@ class TestInFlight:
         assert max(amounts) >= 1
         assert amounts[-1] == 0
 
-    async def test_of_many_is_told_soon(self, asking: Asking) -> None:
+    async def test_of_many_is_told_soon(self, app: FastAPI, asking: Asking) -> None:
         """While others are served, although not each of them is told."""
         client, figures = asking
+        app.state.leave = asyncio.Event()
         async with asyncio.TaskGroup() as group, asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(3):
                 group.create_task(client.get("/probe/held"))
             while figures.last("http_requests_in_flight") != 3:  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0.01)
-            leave.set()
+            app.state.leave.set()
         assert figures.last("http_requests_in_flight") == 0
 
 
