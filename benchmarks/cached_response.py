@@ -7,23 +7,19 @@ rounds, and their ratios. Linux only: it reads /proc.
 """
 
 import asyncio
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
+from benchmarks.servers import Server, serving, uvicorn
+from benchmarks.subjects import bake, migrate
 
-ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 7
 REQUESTS = 4_000
 CONNECTIONS = 16
 PATH = "/v1/products"
+FACTORY = ("app.main:from_environment", "--factory", "--lifespan", "on")
 
 RAW = """
 HEADERS, BODY = {headers!r}, {body!r}
@@ -75,45 +71,17 @@ def make():
 """
 
 
-@contextmanager
-def serving(
-    folder: Path, application: str, *options: str, **settings: str
-) -> Iterator[tuple[int, int]]:
-    """The pid and the port of a server; its log is thrown away like that of any other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["uvicorn", application, "--port", str(port), "--no-access-log", *options]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command, "--loop", "uvloop", "--http", "httptools"],
-        cwd=folder,
-        env={
-            **os.environ,
-            "APP_DATABASE__URL": f"sqlite+aiosqlite:///{folder}/bench.db",
-            **settings,
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def served(
+    folder: Path, application: str, *options: str, path: str, **settings: str
+) -> AbstractContextManager[Server]:
+    """An application in `folder`, with an SQLite database there."""
+    url = f"sqlite+aiosqlite:///{folder}/bench.db"
+    return serving(
+        uvicorn(application, *options),
+        folder=folder,
+        path=path,
+        settings={"APP_DATABASE__URL": url, **settings},
     )
-    try:
-        asyncio.run(answering(port))
-        yield process.pid, port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-async def answering(port: int) -> None:
-    """Wait until the server answers."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
 
 
 async def ask(
@@ -151,51 +119,35 @@ async def answer(port: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def measure(pid: int, port: int, path: str = PATH) -> float:
+def measure(server: Server, path: str) -> float:
     """Microseconds of CPU time for each request."""
-    before = cpu_seconds(pid)
-    asyncio.run(load(port, path))
-    return (cpu_seconds(pid) - before) / REQUESTS * 1e6
+    before = server.cpu_seconds()
+    asyncio.run(load(server.port, path))
+    return (server.cpu_seconds() - before) / REQUESTS * 1e6
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=scratch))
-        subprocess.run(
-            [sys.executable, "-m", "app", "migrate"],
-            cwd=project,
-            env={**os.environ, "APP_DATABASE__URL": f"sqlite+aiosqlite:///{project}/bench.db"},
-            check=True,
-            capture_output=True,
-        )
-        service = stack.enter_context(
-            serving(project, "app.main:from_environment", "--factory", "--lifespan", "on")
-        )
-        headers, body = asyncio.run(answer(service[1]))
+        project = bake(Path(scratch))
+        migrate(project, {"APP_DATABASE__URL": f"sqlite+aiosqlite:///{project}/bench.db"})
+        service = stack.enter_context(served(project, *FACTORY, path=PATH))
+        headers, body = asyncio.run(answer(service.port))
         if b"hit" not in dict(headers)[b"cache-status"]:
             raise SystemExit("The second answer did not come from the cache")
         sent = [(name, value) for name, value in headers if name not in (b"date", b"server")]
         (project / "raw.py").write_text(RAW.format(headers=sent, body=body))
         (project / "alone.py").write_text(ALONE.format(path=PATH, body=body))
         (project / "around.py").write_text(AROUND.format(path="/raw"))
-        servers: dict[str, tuple[int, int] | tuple[int, int, str]] = {
-            "raw ASGI": stack.enter_context(serving(project, "raw:app", "--lifespan", "off")),
-            "a hit of the middleware": stack.enter_context(
-                serving(project, "alone:app", "--lifespan", "off")
-            ),
-            "raw ASGI within the service": (
-                *stack.enter_context(
-                    serving(project, "around:make", "--factory", "--lifespan", "on")
-                ),
-                "/raw/",
-            ),
-            "a hit of the service": service,
+        others = {
+            "raw ASGI": (("raw:app", "--lifespan", "off"), PATH),
+            "a hit of the middleware": (("alone:app", "--lifespan", "off"), PATH),
+            "raw ASGI within the service": (("around:make", *FACTORY[1:]), "/raw/"),
         }
+        servers = {
+            name: (stack.enter_context(served(project, *command, path=path)), path)
+            for name, (command, path) in others.items()
+        }
+        servers["a hit of the service"] = service, PATH
         figures: dict[str, list[float]] = {name: [] for name in servers}
         for _ in range(ROUNDS):
             for name, server in servers.items():

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from benchmarks.databases import database
 from benchmarks.load import Load, drive
-from benchmarks.servers import LOAD_CORE
 from benchmarks.subjects import (
     INSERT,
     PAGE,
@@ -53,12 +52,9 @@ def measure(
         for subject in subjects:
             with subject.served() as server:
                 for name, scenario in subject.scenarios.items():
-                    seed = len(found) * 1_000 + number * 2 + 1
-                    drive(server.port, scenario, seconds=warm_seconds, seed=seed, core=LOAD_CORE)
+                    drive(server.port, scenario, seconds=warm_seconds)
                     before = server.cpu_seconds()
-                    load = drive(
-                        server.port, scenario, seconds=seconds, seed=seed + 1, core=LOAD_CORE
-                    )
+                    load = drive(server.port, scenario, seconds=seconds)
                     spent = server.cpu_seconds() - before
                     if load.failures or not load.requests:
                         raise SystemExit(f"{subject.name} failed at {name}: {load}")

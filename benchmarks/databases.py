@@ -33,12 +33,11 @@ def database(driver: str) -> Iterator[str]:
         asyncio.run(ask(server, f"DROP DATABASE {name}{force}"))
 
 
-async def ask(url: str, *statements: str) -> None:
-    """Execute `statements`, each by itself."""
+async def ask(url: str, statement: str) -> None:
+    """Execute one statement, outside of any transaction."""
     engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
-            for statement in statements:
-                await connection.execute(text(statement))
+            await connection.execute(text(statement))
     finally:
         await engine.dispose()

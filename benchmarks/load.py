@@ -1,13 +1,18 @@
 """Load, made by wrk."""
 
+import itertools
 import json
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 
+from benchmarks.servers import ON_LOAD_CORE
+
 PRODUCTS = 1_000
 CONNECTIONS = 32
+# No two runs may add the same product: some share a database.
+_seeds = itertools.count(1)
 
 # `{id}` is one of the products, and `{new}` never the same.
 _SCRIPT = """
@@ -82,28 +87,21 @@ def drive(
     scenario: Scenario,
     *,
     seconds: int,
-    seed: int,
-    connections: int = CONNECTIONS,
-    core: int | None = None,
 ) -> Load:
-    """Send `scenario` over `connections` that stay open, as fast as answers come.
-
-    wrk runs on `core` alone, if one is named, so that it takes nothing from the server.
-    """
+    """Send `scenario` over connections that stay open, as fast as answers come."""
     told = {
         "method": json.dumps(scenario.method),
         "path": json.dumps(scenario.path),
         "body": "nil" if scenario.body is None else json.dumps(scenario.body),
-        "seed": seed,
+        "seed": next(_seeds),
         "products": PRODUCTS,
     }
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_SCRIPT % told)
         script.flush()
-        pinned = [] if core is None else ["taskset", "-c", str(core)]
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+        command = [*ON_LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
         ended = subprocess.run(
-            [*pinned, *command, "-s", script.name, f"http://127.0.0.1:{port}"],
+            [*command, "-s", script.name, f"http://127.0.0.1:{port}"],
             check=True,
             capture_output=True,
             text=True,

@@ -11,9 +11,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
-
-from benchmarks.cached_response import REQUESTS, ROOT, measure, serving
+from benchmarks.cached_response import FACTORY, REQUESTS, measure, served
+from benchmarks.subjects import bake
 
 ROUNDS = 9
 PATH = "/health/live"
@@ -24,18 +23,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         servers = {}
         for choice in CHOICES:
-            answers = {"monitoring": choice, "project_slug": f"service-{choice}"}
-            project = Path(
-                cookiecutter(str(ROOT), no_input=True, output_dir=scratch, extra_context=answers)
-            )
-            options = ("--factory", "--lifespan", "on")
-            servers[choice] = stack.enter_context(
-                serving(project, "app.main:from_environment", *options)
-            )
+            project = bake(Path(scratch), monitoring=choice)
+            servers[choice] = stack.enter_context(served(project, *FACTORY, path=PATH))
         figures: dict[str, list[float]] = {choice: [] for choice in CHOICES}
         for number in range(ROUNDS + 1):
             for choice, server in servers.items():
-                spent = measure(*server, PATH)
+                spent = measure(server, PATH)
                 if number:  # the first warms up
                     figures[choice].append(spent)
     base = figures["none"]

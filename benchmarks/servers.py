@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 
-CORES = sorted(os.sched_getaffinity(0))
-SERVER_CORE = CORES[0] if len(CORES) > 1 else None
-LOAD_CORE = CORES[1] if len(CORES) > 1 else None
+_CORES = sorted(os.sched_getaffinity(0))
+# With one core alone, they share it.
+ON_SERVER_CORE = ["taskset", "-c", str(_CORES[0])] if len(_CORES) > 1 else []
+ON_LOAD_CORE = ["taskset", "-c", str(_CORES[1])] if len(_CORES) > 1 else []
 _PATIENCE_SECONDS = 60.0
 
 
@@ -24,68 +25,51 @@ class Server:
 
     pid: int
     port: int
-    first_answer_seconds: float
-    """From its start to its first 200."""
 
     def cpu_seconds(self) -> float:
         """CPU time of the process and of those that it started and has not outlived."""
-        spent = [process.cpu_times() for process in self._family()]
-        return sum(times.user + times.system for times in spent)
-
-    def memory_mib(self) -> float:
-        """Memory that is its own: shared pages count in part (PSS)."""
-        return float(sum(each.memory_full_info().pss for each in self._family())) / 2**20
-
-    def _family(self) -> list[psutil.Process]:
         process = psutil.Process(self.pid)
-        return [process, *process.children(recursive=True)]
+        spent = [each.cpu_times() for each in [process, *process.children(recursive=True)]]
+        return sum(times.user + times.system for times in spent)
 
 
 @contextmanager
 def serving(
-    command: Sequence[str],
-    *,
-    folder: Path,
-    port: int,
-    path: str,
-    settings: Mapping[str, str] | None = None,
-    core: int | None = SERVER_CORE,
+    command: Sequence[str], *, folder: Path, path: str, settings: Mapping[str, str]
 ) -> Iterator[Server]:
     """Start `command` in `folder`, wait until `path` answers with 200, and stop it at the end.
 
-    What it logs goes to a file, as in production.
+    `{port}` stands for its port there. What it logs goes to a file, as in production.
     """
-    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    port = _free_port()
     log = folder / f"log-{port}.txt"
-    started = time.perf_counter()
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [*pinned, *command],
+            [*ON_SERVER_CORE, *(part.format(port=port) for part in command)],
             cwd=folder,
-            env={**os.environ, **(settings or {})},
+            env={**os.environ, **settings},
             stdout=file,
             stderr=file,
         )
     try:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while not _answers(port, path):
-            seconds = time.perf_counter() - started
-            if process.poll() is not None or seconds > _PATIENCE_SECONDS:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{' '.join(command)} does not serve:\n{log.read_text()[-2_000:]}")
-            time.sleep(0.002)
-        yield Server(process.pid, port, time.perf_counter() - started)
+            time.sleep(0.01)
+        yield Server(process.pid, port)
     finally:
         process.terminate()
         process.wait()
 
 
-def uvicorn(application: str, port: int) -> list[str]:
-    """The command of a reference: the server and the options that the service has, one process."""
-    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
-    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port)]
-    return [*command, *options, "--log-level", "warning"]
+def uvicorn(application: str, *options: str) -> list[str]:
+    """The command of an application: the server and the options of the service, one process."""
+    usual = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    return [sys.executable, "-m", "uvicorn", application, "--port", "{port}", *usual, *options]
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

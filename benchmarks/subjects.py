@@ -4,16 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 from cookiecutter.main import cookiecutter
 
 from benchmarks.load import PRODUCTS, Scenario
-from benchmarks.servers import Server, free_port, serving, uvicorn
+from benchmarks.servers import Server, serving, uvicorn
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE = "/health/live"
@@ -44,28 +44,20 @@ class Subject:
 
     name: str
     command: list[str]
-    """Its port stands there as `{port}`, or in `settings`."""
+    """Its port stands there as `{port}`."""
     folder: Path
     scenarios: Mapping[str, Scenario]
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str]
 
-    @contextmanager
-    def served(self) -> Iterator[Server]:
-        port = free_port()
-        command = [part.format(port=port) for part in self.command]
-        settings = {name: value.format(port=port) for name, value in self.settings.items()}
-        with serving(
-            command, folder=self.folder, port=port, path=LIVE, settings=settings
-        ) as server:
-            yield server
+    def served(self) -> AbstractContextManager[Server]:
+        return serving(self.command, folder=self.folder, path=LIVE, settings=self.settings)
 
 
 def reference(
     name: str, module: str, scenarios: Mapping[str, Scenario], *, url: str, scratch: Path
 ) -> Subject:
     """An application of `benchmarks/references`."""
-    command = uvicorn(f"benchmarks.references.{module}:app", 0)
-    command[command.index("--port") + 1] = "{port}"
+    command = uvicorn(f"benchmarks.references.{module}:app")
     settings = {"PYTHONPATH": str(ROOT), "REFERENCE_DATABASE_URL": url}
     return Subject(name, command, scratch, scenarios, settings)
 
@@ -88,22 +80,20 @@ def service(
     project: Path,
     scenarios: Mapping[str, Scenario],
     *,
-    url: str = "",
+    url: str,
     **settings: str,
 ) -> Subject:
-    """The service, as it is served in production by one process; migrated, if it has a database."""
-    chosen = {**PRODUCTION, **settings}
-    if url:
-        chosen["APP_DATABASE__URL"] = url.replace("%", "%%")
-        app(project, chosen, "migrate")
+    """The service, as it is served in production by one process; its database is made here."""
+    chosen = {**PRODUCTION, **settings, "APP_DATABASE__URL": url}
+    migrate(project, chosen)
     command = [sys.executable, "-m", "app", "serve", "--port", "{port}"]
     return Subject(name, command, project, scenarios, chosen)
 
 
-def app(project: Path, settings: Mapping[str, str], *arguments: str) -> None:
-    """Run a command of the service."""
+def migrate(project: Path, settings: Mapping[str, str]) -> None:
+    """Make the tables of a service."""
     ended = subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
+        [sys.executable, "-m", "app", "migrate"],
         cwd=project,
         env={**os.environ, **settings},
         capture_output=True,
@@ -113,11 +103,10 @@ def app(project: Path, settings: Mapping[str, str], *arguments: str) -> None:
         raise SystemExit(ended.stderr)
 
 
-def fill(server: Server, count: int = PRODUCTS) -> None:
-    """Add `count` products to a service whose database is empty; their ids begin at 1."""
-    for first in range(0, count, BATCH):
-        numbers = range(first, min(first + BATCH, count))
-        drafts = [{"sku": f"p-{number}", **DRAFT} for number in numbers]
+def fill(server: Server) -> None:
+    """Add the products to a service whose database is empty; their ids begin at 1."""
+    for first in range(0, PRODUCTS, BATCH):
+        drafts = [{"sku": f"p-{number}", **DRAFT} for number in range(first, first + BATCH)]
         sent = Request(
             f"http://127.0.0.1:{server.port}/v1/products/bulk",
             data=json.dumps(drafts).encode(),

@@ -11,13 +11,17 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
+from benchmarks.cached_response import FACTORY, measure, served
+from benchmarks.subjects import bake
 
-from benchmarks.cached_response import measure, serving
-
-ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 15
 PATH = "/"
+BARE = {
+    "database_driver": "none",
+    "cache_backend": "none",
+    "task_queue": "none",
+    "example": "none",
+}
 NOTHING = "monitoring=none"
 OURS = "monitoring=opentelemetry"
 OWN = "FastAPI's own telemetry"
@@ -40,41 +44,29 @@ make = main.from_environment
 """
 
 
-def bake(folder: Path, monitoring: str) -> Path:
-    answers = {
-        "database_driver": "none",
-        "cache_backend": "none",
-        "task_queue": "none",
-        "example": "none",
-        "monitoring": monitoring,
-    }
-    options = {"no_input": True, "extra_context": answers}
-    return Path(cookiecutter(str(ROOT), output_dir=str(folder / monitoring), **options))
-
-
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        without = bake(Path(scratch), "none")
-        traced = bake(Path(scratch), "opentelemetry")
+        without = bake(Path(scratch), **BARE, monitoring="none")
+        traced = bake(Path(scratch), **BARE, monitoring="opentelemetry")
         for name, operation_spans in (("own", True), ("own_requests", False)):
             native = NATIVE.format(operation_spans=operation_spans)
             (without / f"{name}.py").write_text(native)
         applications = {
-            NOTHING: (without, "app.main:from_environment"),
+            NOTHING: (without, FACTORY[0]),
             OWN: (without, "own:make"),
             OWN_REQUESTS: (without, "own_requests:make"),
-            OURS: (traced, "app.main:from_environment"),
+            OURS: (traced, FACTORY[0]),
         }
         servers = {
             name: stack.enter_context(
-                serving(*of, "--factory", "--lifespan", "on", APP_MONITORING__ENDPOINT="none")
+                served(*of, *FACTORY[1:], path=PATH, APP_MONITORING__ENDPOINT="none")
             )
             for name, of in applications.items()
         }
         figures: dict[str, list[float]] = {name: [] for name in servers}
         for _ in range(ROUNDS):
             for name, server in servers.items():
-                figures[name].append(measure(*server, PATH))
+                figures[name].append(measure(server, PATH))
     medians = {name: statistics.median(found) for name, found in figures.items()}
     for name, median in medians.items():
         more = median - medians[NOTHING]
