@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.databases import database
 from benchmarks.load import Load, drive
 from benchmarks.subjects import (
+    HIT,
     INSERT,
     PAGE,
     READ,
@@ -114,7 +115,7 @@ def _cached(scratch: Path, cache: str) -> list[Subject]:
         subject = service(
             f"{SERVICE}, {cache}, {what}",
             project,
-            {name: READ},
+            {name: HIT},
             url=url,
             **(_REDIS if cache == "tiered" else {}),
         )
