@@ -42,7 +42,9 @@ class _Service(FastAPI):
         return self.wrap(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
-        return errors.document(super().openapi())
+        if self.openapi_schema is None:
+            self.openapi_schema = errors.document(super().openapi())
+        return self.openapi_schema
 
 
 def create_app(

@@ -302,6 +302,11 @@ class TestDocumentation:
                 described = operation["responses"]["default"]["content"]
                 assert list(described) == [errors.MEDIA_TYPE]
 
+    def test_schema_of_problems_is_made_once(self, app: FastAPI) -> None:
+        """To make it takes far longer than to send the description."""
+        first, second = (app.openapi()["components"]["schemas"] for _ in range(2))
+        assert first["Problem"] is second["Problem"]
+
     async def test_bodies_of_unknown_routes_are_limited_too(self, settings: Settings) -> None:
         """An error is answered without reading what comes with it."""
         async with running(with_http(settings, max_body_bytes=1)) as client:
