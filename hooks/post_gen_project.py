@@ -223,6 +223,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/monitoring/otlp.py": no_opentelemetry,
     "app/infra/monitoring/prometheus.py": no_prometheus,
     "app/infra/monitoring/prometheus_files.py": no_prometheus,
+    "app/infra/monitoring/prometheus_histograms.py": no_prometheus,
     "app/infra/monitoring/sampling.py": no_monitoring,
     "app/infra/monitoring/sentry.py": no_sentry,
     "app/infra/monitoring/settings.py": no_monitoring,

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 from app import bootstrap, errors
 from app.about import About, read_about
 from app.infra import logs
-from app.infra.http import health, serialization
+from app.infra.http import health, routes, serialization
+from app.infra.http.body_limit import BodyLimit
 from app.infra.http.compression import CompressionMiddleware
 from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
@@ -39,6 +40,7 @@ class _Service(FastAPI):
     wrap: Callable[[ASGIApp], ASGIApp]
 
     def build_middleware_stack(self) -> ASGIApp:
+        routes.flatten(self)
         return self.wrap(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
@@ -80,7 +82,6 @@ def create_app(
         openapi_url="/openapi.json" if settings.documentation else None,
         lifespan=lifespan,
         responses=errors.RESPONSES,
-        max_body_size=settings.http.max_body_bytes,
         telemetry=bootstrap.TELEMETRY,
     )
     app.wrap = lambda inner: _outer_layers(inner, settings, drain)
@@ -96,6 +97,7 @@ def create_app(
             expose_headers=["ETag", "Location", "X-Request-ID"],
         )
     app.add_middleware(TrustedHosts, allowed_hosts=settings.http.allowed_hosts)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.http.max_body_bytes)
 
     app.include_router(
         health.router(drain=drain, timeout_seconds=settings.http.health_timeout_seconds)

@@ -1,5 +1,6 @@
 """The application as a server sees it: message by message."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from starlette.types import ASGIApp, Message, Scope
@@ -37,6 +38,8 @@ async def exchange(app: ASGIApp, scope: Scope, received: Sequence[Message] = ())
         sent.append(message)
 
     await app(scope, receive, send)
+    # What is told of a request is told in the next turn.
+    await asyncio.sleep(0)
     return sent
 
 

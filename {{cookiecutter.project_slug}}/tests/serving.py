@@ -1,5 +1,6 @@
 """The application, served inside the test's own process."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,7 +33,11 @@ def with_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
     """`app`, called with `state`."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "state": dict(state)}, receive, send)
+        try:
+            await app({**scope, "state": dict(state)}, receive, send)
+        finally:
+            # What is told of a request is told in the next turn.
+            await asyncio.sleep(0)
 
     return call
 

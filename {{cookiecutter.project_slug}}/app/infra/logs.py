@@ -96,6 +96,9 @@ def _catch_the_rest() -> None:
     sys.unraisablehook = on_unraisable
 
 
+_lost = suppress(AttributeError, OSError, ValueError)
+
+
 class _Forgiving:
     """A stream that may be closed, full or without a reader: a lost line must cost no request."""
 
@@ -103,11 +106,11 @@ class _Forgiving:
         self._stream = stream
 
     def write(self, text: str | bytes) -> None:
-        with suppress(AttributeError, OSError, ValueError):
+        with _lost:
             self._stream.write(text)
 
     def flush(self) -> None:
-        with suppress(AttributeError, OSError, ValueError):
+        with _lost:
             self._stream.flush()
 
 
@@ -133,11 +136,17 @@ def place() -> dict[str, str]:
     return {} if name is None else {"route": name()}
 
 
-def _add_context(_logger: object, _method: str, event: EventDict) -> EventDict:
-    if (current := request_id.get()) is not None:
-        event["request_id"] = current
+def context() -> dict[str, object]:
+    """What a line that is written here and now carries besides what it says."""
+    current = request_id.get()
+    carried: dict[str, object] = {} if current is None else {"request_id": current}
     for addition in additions:
-        event.update(addition())
+        carried.update(addition())
+    return carried
+
+
+def _add_context(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event.update(context())
     return event
 
 

@@ -80,6 +80,7 @@ async def call(app: ASGIApp, method: str, path: str, body: object = None) -> lis
     """The number of lines in each piece of the body, as a server would send them."""
     scope = {
         "type": "http",
+        "http_version": "1.1",
         "method": method,
         "path": path,
         "raw_path": path.encode(),

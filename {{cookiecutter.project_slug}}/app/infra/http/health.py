@@ -21,6 +21,9 @@ class Health(BaseModel):
     checks: dict[str, Literal["ok", "failed", "timeout"]] = {}
 
 
+_ALIVE = Health(status="alive")
+
+
 def router(*, drain: Drain, timeout_seconds: float) -> APIRouter:
     """`/health/live` and `/health/ready`.
 
@@ -32,7 +35,7 @@ def router(*, drain: Drain, timeout_seconds: float) -> APIRouter:
     @health.get("/live")
     async def live() -> Health:
         """The process runs; it asks nothing else."""
-        return Health(status="alive")
+        return _ALIVE
 
     @health.get("/ready", responses={503: {"model": Health}})
     async def ready(request: Request, response: Response) -> Health:

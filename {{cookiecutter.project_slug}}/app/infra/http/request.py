@@ -3,14 +3,12 @@
 One ASGI middleware does all of it, since each layer of middleware costs every request.
 """
 
-import asyncio
 import math
+import random
 import re
 import time
-import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -19,45 +17,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import StartupError
 from app.infra import logs, timing
+from app.infra.http import access
+from app.infra.http.access import UNMATCHED, AccessLog, Ended
 from app.infra.http.drain import Drain
 from app.infra.http.headers import Header, first, security_headers
 from app.infra.http.settings import TRUST_NONE, HttpSettings
-from app.infra.monitoring import BYTES, Counter, Gauge, Histogram, failed
+from app.infra.monitoring import Counter, failed
 
 logger = structlog.get_logger()
 
 CLIENT_LEFT = 499
 """Status of a request, in the log, whose client left before the answer began; nginx's number."""
 
-UNMATCHED = "unmatched"
-OTHER = "other"
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Methods that are counted by name; whoever invents one must not make a time series."""
-
-REQUESTS = Counter(
-    "http_requests_total",
-    "Requests that were answered, or whose client left (status 4xx, as 499)",
-    ["method", "route", "status"],
-)
-DURATION = Histogram(
-    "http_request_duration_seconds",
-    "From the first look at a request to the last byte of its response; of event streams, to the"
-    " first",
-    ["method", "route"],
-)
-SIZE = Histogram(
-    "http_response_size_bytes",
-    "Bodies of responses, as they were sent",
-    ["method", "route"],
-    buckets=BYTES,
-)
-IN_FLIGHT = Gauge("http_requests_in_flight", "Requests that are being served")
 ERRORS = Counter(
     "http_request_exceptions_total", "Errors that nothing handled", ["route", "exception"]
 )
 
-_LOGGED_PATH_CHARACTERS = 200
-_TELL_SECONDS = 0.1
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -80,12 +55,10 @@ class RequestMiddleware:
         self._drain = drain
         id_header = settings.request_id_header.lower()
         self._id_header = None if id_header == TRUST_NONE else id_header.encode()
-        self._slow_seconds = settings.slow_request_seconds
+        self._log = AccessLog(slow_seconds=settings.slow_request_seconds)
         self._headers = security_headers(production=production)
         self._documentation_headers = security_headers(production=production, documentation=True)
         self._documentation_paths = documentation_paths
-        self._in_flight = 0
-        self._will_tell = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -124,7 +97,7 @@ class RequestMiddleware:
             elif message["type"] == "http.response.start":
                 status = CLIENT_LEFT if left else message["status"]
                 # First of all: what a client has received was counted, whatever happens next.
-                route = _counted(scope, status)
+                route = _count(scope, status)
                 seconds = time.perf_counter() - started
                 longest_seconds = seconds if _is_event_stream(message) else math.inf
                 message["headers"] = [
@@ -137,7 +110,7 @@ class RequestMiddleware:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        self._count_in_flight(1)
+        self._log.begin()
         try:
             await self._app(scope, receive_until_left, send_with_headers)
         except ClientDisconnect:
@@ -152,55 +125,28 @@ class RequestMiddleware:
             if not status:
                 raise
         finally:
-            self._count_in_flight(-1)
-            route = route or _counted(scope, CLIENT_LEFT)
+            route = route or _count(scope, CLIENT_LEFT)
             seconds = time.perf_counter() - started
-            waited_seconds = min(seconds, longest_seconds)
-            DURATION.observe(waited_seconds, _method(scope), route)
-            SIZE.observe(size_bytes, _method(scope), route)
-            slow = waited_seconds > self._slow_seconds
-            self._log(scope, route, status or CLIENT_LEFT, seconds, parts if slow else None)
+            self._log.end(
+                Ended(
+                    method=scope["method"],
+                    route=route,
+                    path=scope["path"],
+                    status=status or CLIENT_LEFT,
+                    seconds=seconds,
+                    waited_seconds=min(seconds, longest_seconds),
+                    size_bytes=size_bytes,
+                    parts=parts,
+                    context=logs.context(),
+                )
+            )
 
     def _request_id(self, headers: list[Header]) -> str:
         if self._id_header:
             for name, value in headers:
                 if name == self._id_header and _WELL_FORMED_ID.fullmatch(value):
                     return value.decode()
-        return uuid.uuid4().hex
-
-    def _count_in_flight(self, change: int) -> None:
-        """Tell of the first and the last at once, of others a few times a second."""
-        self._in_flight += change
-        if self._in_flight <= 1:
-            IN_FLIGHT.set(self._in_flight)
-        elif not self._will_tell:
-            self._will_tell = True
-            asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell_in_flight)
-
-    def _tell_in_flight(self) -> None:
-        self._will_tell = False
-        IN_FLIGHT.set(self._in_flight)
-
-    def _log(
-        self,
-        scope: Scope,
-        route: str,
-        status: int,
-        seconds: float,
-        slow_parts: dict[str, float] | None,
-    ) -> None:
-        line: dict[str, Any] = {
-            "method": scope["method"],
-            "route": route,
-            "status": status,
-            "duration_ms": round(seconds * 1e3, 2),
-        }
-        if line["route"] == UNMATCHED:
-            line["path"] = scope["path"][:_LOGGED_PATH_CHARACTERS]
-        logger.info("request", **line)
-        if slow_parts is not None:
-            spent = {f"{part}_ms": round(value * 1e3, 2) for part, value in slow_parts.items()}
-            logger.warning("slow request", **line, **spent)
+        return f"{random.getrandbits(128):032x}"  # a name, not a secret
 
     async def _start(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Show the sentence of a `StartupError` in place of Starlette's traceback."""
@@ -223,19 +169,11 @@ class RequestMiddleware:
             raise
 
 
-def _counted(scope: Scope, status: int) -> str:
+def _count(scope: Scope, status: int) -> str:
     """The route of a request, which is counted."""
     route = route_template(scope)
-    method = _method(scope)
-    # So that the first error of a route is seen as one.
-    REQUESTS.expect(method, route, "5xx")
-    REQUESTS.add(method, route, f"{status // 100}xx")
+    access.count(scope["method"], route, status)
     return route
-
-
-def _method(scope: Scope) -> str:
-    method: str = scope["method"]
-    return method if method in METHODS else OTHER
 
 
 def route_template(scope: Scope) -> str:

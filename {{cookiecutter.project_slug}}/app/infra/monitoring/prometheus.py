@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from app.infra import listener
 from app.infra.monitoring import prometheus_files
 from app.infra.monitoring.instruments import Counter, Gauge, Histogram, Instrument, Record
+from app.infra.monitoring.prometheus_histograms import Observations
 from app.infra.monitoring.recorder import Recorder
 from app.infra.monitoring.settings import DURATION_BUCKETS, Buckets, MonitoringSettings
 
@@ -71,9 +72,12 @@ class Prometheus(Recorder):
             # Somebody imported it before there was a directory.
             values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         self._settings = settings
+        self._observations = Observations()
 
     def of(self, instrument: Instrument) -> Record | None:
         family, method = self._family(instrument)
+        if isinstance(instrument, Histogram):
+            return self._observations.of(family)
         children: dict[tuple[str, ...], Any] = {}
 
         def record(amount: float, labels: tuple[str, ...]) -> None:
@@ -84,6 +88,9 @@ class Prometheus(Recorder):
             child(amount)
 
         return record
+
+    async def close(self) -> None:
+        self._observations.write()
 
     def _family(self, instrument: Instrument) -> tuple[Any, str]:
         import prometheus_client

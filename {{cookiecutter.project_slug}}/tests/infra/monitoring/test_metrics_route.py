@@ -44,7 +44,6 @@ class TestToken:
         assert answer.headers["content-type"].startswith("text/plain; version=")
         told = Scrape.of(answer.text)
         assert told.total("service_info", version="0.1.0") == 1
-        assert (told.get("http_requests_in_flight") or 0) >= 1
 
     async def test_there_is_none(self, settings: Settings) -> None:
         """Then the port of the service tells nobody anything."""

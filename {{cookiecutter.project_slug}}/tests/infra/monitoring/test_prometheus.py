@@ -39,6 +39,8 @@ async def main():
         counter.add("good", amount=2)
         histogram.observe(0.3)
         gauge.set(1)
+        # Histograms are written in the next turn.
+        await asyncio.sleep(0)
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

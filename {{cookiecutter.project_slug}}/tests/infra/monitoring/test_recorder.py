@@ -3,6 +3,7 @@
 Each module beside this one that ends with `_backend` is held to it.
 """
 
+import asyncio
 import pkgutil
 import uuid
 from collections.abc import AsyncIterator
@@ -54,6 +55,11 @@ def test() -> str:
     return uuid.uuid4().hex
 
 
+async def next_turn() -> None:
+    """What a histogram observes may be told then."""
+    await asyncio.sleep(0)
+
+
 class TestAmounts:
     async def test_counter(self, backend: Any, test: str) -> None:
         """Adds up, for each combination of labels apart."""
@@ -66,10 +72,22 @@ class TestAmounts:
     @pytest.mark.parametrize("instrument", [MEASURED, SIZED], ids=["seconds", "bytes"])
     async def test_histogram(self, backend: Any, test: str, instrument: Histogram) -> None:
         """How many, and how much in all, beyond the last bucket too."""
-        for amount in (0.002, 0.25, 4_000.0):
+        for amount in (0.002, 0.25, 4_000.0, 0.25):
             instrument.observe(amount, test)
-        assert backend.times(instrument, test) == 3
-        assert backend.total(instrument, test) == pytest.approx(4_000.252)
+        await next_turn()
+        assert backend.times(instrument, test) == 4
+        assert backend.total(instrument, test) == pytest.approx(4_000.502)
+
+    async def test_histogram_in_a_thread(self, backend: Any, test: str) -> None:
+        """It has no turns."""
+        await asyncio.to_thread(MEASURED.observe, 0.25, test)
+        assert backend.times(MEASURED, test) == 1
+
+    async def test_histogram_at_the_end(self, unheard: Any, test: str) -> None:
+        """What was observed in the last turn is told too."""
+        async with listening(unheard.recorder):
+            MEASURED.observe(0.25, test)
+        assert unheard.times(MEASURED, test) == 1
 
     async def test_gauge(self, backend: Any, test: str) -> None:
         """The last one counts."""

@@ -1,0 +1,65 @@
+"""Histograms of Prometheus that are written once for each turn of the event loop.
+
+To observe is to write two numbers, each behind a lock and through a mapped file; what is observed
+within a turn is added up before.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections import Counter
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from app.infra.monitoring.instruments import Record
+
+if TYPE_CHECKING:
+    from prometheus_client import Histogram
+
+
+class Observations:
+    """What the histograms of a process have observed and not written yet."""
+
+    def __init__(self) -> None:
+        self._waiting: list[_Series] = []
+
+    def of(self, family: "Histogram") -> Record:
+        """Have `family` observe what it is called with."""
+        found: dict[tuple[str, ...], _Series] = {}
+
+        def record(amount: float, labels: tuple[str, ...]) -> None:
+            series = found.get(labels)
+            if series is None:
+                series = found[labels] = _Series(family.labels(*labels) if labels else family)
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # a thread, or the end of the process
+                series.histogram.observe(amount)
+                return
+            if not series.amounts:
+                if not self._waiting:
+                    loop.call_soon(self.write, context=Context())
+                self._waiting.append(series)
+            series.amounts.append(amount)
+
+        return record
+
+    def write(self) -> None:
+        """Write what is waiting."""
+        waiting, self._waiting = self._waiting, []
+        for series in waiting:
+            series.write()
+
+
+class _Series:
+    def __init__(self, histogram: "Histogram") -> None:
+        self.histogram = histogram
+        self.amounts: list[float] = []
+
+    def write(self) -> None:
+        amounts, self.amounts = self.amounts, []
+        # It offers no way to observe several at once.
+        histogram = self.histogram
+        bounds = histogram._upper_bounds  # noqa: SLF001
+        histogram._sum.inc(sum(amounts))  # noqa: SLF001
+        for bucket, times in Counter(bisect_left(bounds, amount) for amount in amounts).items():
+            histogram._buckets[bucket].inc(times)  # noqa: SLF001
