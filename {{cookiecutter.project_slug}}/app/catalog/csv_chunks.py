@@ -3,6 +3,7 @@
 The cuts are where `csv.reader` ends a record, so that a value with line ends in it stays whole.
 """
 
+import asyncio
 import codecs
 import io
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
@@ -18,6 +19,9 @@ MAX_RECORD_CHARACTERS = 10_000
 """Of a record: four bytes each fit in a chunk."""
 
 _LINE_ENDS = ("\n", "\r")
+_BLANK = frozenset({"\n", "\r", "\r\n"})
+_LONGEST_GAP = 10_000
+"""Blank lines that stand within a chunk, for the lines behind them to be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +33,15 @@ class Chunk:
     line: int
     """The line of the upload in which it begins, counted from 1."""
     rows: int
-    """Its records, without blank lines."""
+    """Its records; blank lines are none."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
     line: int
+    lines: int
     text: str
-
-    @property
-    def is_blank(self) -> bool:
-        return not self.text.strip("\r\n")
 
 
 async def cut(pieces: AsyncIterable[bytes]) -> AsyncGenerator[Chunk, None]:
@@ -52,6 +53,8 @@ async def cut(pieces: AsyncIterable[bytes]) -> AsyncGenerator[Chunk, None]:
     records = _Records()
     chunks = _Chunks()
     async for piece in pieces:
+        # What has arrived already nobody waits for, and others want to be served.
+        await asyncio.sleep(0)
         for record in records.feed(piece):
             for chunk in chunks.add(record):
                 yield chunk
@@ -76,6 +79,9 @@ class _Records:
     def feed(self, piece: bytes, *, last: bool = False) -> Iterator[_Record]:
         # Lines as `csv.reader` knows them; there are more in Unicode.
         for part in io.StringIO(self._decode(piece, last=last), newline=""):
+            if part in _BLANK and not self._parts and not self._lines:
+                self._line += 1
+                continue
             self._parts.append(part)
             self._characters += len(part)
             if self._characters > MAX_RECORD_CHARACTERS:
@@ -103,7 +109,7 @@ class _Records:
         self._lines.append(line)
         self._quoted = _ends_quoted(line, quoted=self._quoted)
         if not self._quoted:
-            yield _Record(self._line, "".join(self._lines))
+            yield _Record(self._line, len(self._lines), "".join(self._lines))
             self._line += len(self._lines)
             self._lines.clear()
             self._characters = 0
@@ -127,26 +133,41 @@ class _Chunks:
     def __init__(self) -> None:
         self._number = 0
         self._records: list[_Record] = []
-        self._rows = 0
+        self._gaps: list[int] = []
+        """Blank lines before each record."""
         self._bytes = 0
 
     def add(self, record: _Record) -> Iterator[Chunk]:
+        gap = self._gap(record)
         size = len(record.text.encode())
-        if self._rows == MAX_ROWS or self._bytes + size > MAX_BYTES:
+        full = len(self._records) == MAX_ROWS or self._bytes + gap + size > MAX_BYTES
+        if full or gap > _LONGEST_GAP:
             yield from self.end()
+            gap = 0
         self._records.append(record)
-        self._rows += not record.is_blank
-        self._bytes += size
+        self._gaps.append(gap)
+        self._bytes += gap + size
         if self._number == 0:
             yield from self.end()
 
     def end(self) -> Iterator[Chunk]:
         if self._records:
-            text = "".join(record.text for record in self._records)
-            yield Chunk(self._number, self._records[0].line, self._rows, text)
+            # A line feed would become one with a carriage return before it.
+            text = "".join(
+                "\r" * gap + record.text
+                for gap, record in zip(self._gaps, self._records, strict=True)
+            )
+            yield Chunk(self._number, self._records[0].line, len(self._records), text)
             self._number += 1
             self._records.clear()
-            self._rows = self._bytes = 0
+            self._gaps.clear()
+            self._bytes = 0
+
+    def _gap(self, record: _Record) -> int:
+        if not self._records:
+            return 0
+        last = self._records[-1]
+        return record.line - last.line - last.lines
 
 
 def _ends_quoted(line: str, *, quoted: bool) -> bool:

@@ -1,5 +1,6 @@
 """Cutting CSV where `csv.reader` would."""
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Iterable
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.catalog.csv_chunks import MAX_BYTES, MAX_RECORD_CHARACTERS, MAX_ROWS, Chunk, cut
 from app.errors import BadRequest
+from app.infra.lifecycle import ended
 
 # What decides where records end, among what does not.
 AWKWARD = st.text(st.sampled_from('",\n\ra é\u2028\x0b'), max_size=60)
@@ -27,6 +29,18 @@ def parsed(texts: Iterable[str]) -> list[list[str]]:
     return [row for text in texts for row in csv.reader(io.StringIO(text, newline="")) if row]
 
 
+def placed_in(text: str, line: int) -> list[tuple[int, list[str]]]:
+    """The rows of `text`, which begins in `line`, with the lines in which they begin."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    rows = []
+    begin = 1
+    for row in reader:
+        if row:
+            rows.append((line - 1 + begin, row))
+        begin = reader.line_num + 1
+    return rows
+
+
 class TestCut:
     @given(text=AWKWARD, size=st.integers(1, 7))
     async def test_records_as_the_reader_sees_them(self, text: str, size: int) -> None:
@@ -40,13 +54,10 @@ class TestCut:
             assert parsed([text + "\nx"])[-1] != ["x"]
             return
         assert parsed([text + "\nx"])[-1] == ["x"]
-        assert "".join(chunk.text for chunk in chunks) == text
-        assert parsed(chunk.text for chunk in chunks) == parsed([text])
-        before = ""
+        placed = [row for chunk in chunks for row in placed_in(chunk.text, chunk.line)]
+        assert placed == placed_in(text, 1)
         for chunk in chunks:
-            assert chunk.line == 1 + len(list(io.StringIO(before, newline="")))
             assert chunk.rows == len(parsed([chunk.text]))
-            before += chunk.text
 
     async def test_header_stands_alone(self) -> None:
         """And comes as soon as its line has ended."""
@@ -67,6 +78,30 @@ class TestCut:
         assert max(len(chunk.text.encode()) for chunk in chunks) <= MAX_BYTES
         assert sum(chunk.rows for chunk in chunks) == 1_201
         assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
+
+    @pytest.mark.parametrize("blank", [5, 1_000_000])
+    async def test_blank_lines(self, blank: int) -> None:
+        """They are counted, and hardly kept."""
+        head, *rest = await chunks_of(b"h\n1\n" + b"\n" * blank + b"2\n")
+        placed = [row for chunk in rest for row in placed_in(chunk.text, chunk.line)]
+        assert placed == [(2, ["1"]), (3 + blank, ["2"])]
+        assert sum(len(chunk.text) for chunk in rest) < 100
+        assert (head.rows, sum(chunk.rows for chunk in rest)) == (1, 2)
+
+    async def test_others_have_their_turn(self) -> None:
+        """However much has arrived at once."""
+        turns = 0
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        others = asyncio.create_task(take_turns())
+        await chunks_of(*[b"\n" * 100] * 1_000)
+        await ended(others)
+        assert turns >= 1_000
 
     async def test_nothing(self) -> None:
         """An empty upload has no chunk, not even a header."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm.exc import StaleDataError
 
 from app.catalog.models import ProductRow, ReviewRow
-from app.catalog.repository import DatabaseStore, page_statement, reviews_statement
+from app.catalog.repository import DatabaseStore, page_of, reviews_statement
 from app.catalog.schemas import ProductDraft
 from app.catalog.service import Selection
 from app.errors import PreconditionFailed
@@ -174,7 +174,8 @@ class TestIndexes:
         selection = Selection(sort=sort, descending=descending, limit=20)
         if after:
             selection = replace(selection, after=(key, 7))
-        plan = await explain(database, page_statement(selection))
+        prepared, values = page_of(selection)
+        plan = await explain(database, prepared.statement.params(values))
         assert plan == Plan(index=f"ix_product_{sort}_id", bounded=after, sorts=False)
 
     async def test_reviews(self, database: Database, explain: Explain) -> None:

@@ -7,6 +7,7 @@
 
 from app.infra.database.dialect import Dialect
 from app.infra.database.engine import Database
+from app.infra.database.prepared import Prepared
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.tables import Base, CodePoints, Hundredths, Identity, UtcDateTime
 
@@ -18,5 +19,6 @@ __all__ = [
     "Dialect",
     "Hundredths",
     "Identity",
+    "Prepared",
     "UtcDateTime",
 ]

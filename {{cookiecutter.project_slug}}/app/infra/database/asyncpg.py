@@ -1,10 +1,12 @@
 """PostgreSQL through asyncpg."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
 from app.infra.database.postgresql import Postgresql
+from app.infra.database.prepared import Row
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -18,6 +20,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 class Asyncpg(Postgresql):
     example_url = "postgresql+asyncpg://user:password@host/database"
+
+    @staticmethod
+    async def fetch(connection: Any, sql: str, values: Sequence[Any]) -> Sequence[Row]:
+        rows: Sequence[Row] = await connection.fetch(sql, *values)
+        return rows
 
     def is_stale_plan(self, error: BaseException) -> bool:
         return isinstance(error.__cause__, asyncpg.InvalidCachedStatementError)

@@ -2,13 +2,15 @@
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, Engine, Insert, Table, insert, literal_column
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.infra.database.prepared import Row
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -36,6 +38,9 @@ class Dialect(ABC):
 
     reading_options: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT"}
     """Execution options of connections that only read: they begin no transaction."""
+
+    fetch: Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Row]]] | None = None
+    """Asks the driver's own connection, in no transaction; None where that gains little."""
 
     @abstractmethod
     def engine_options(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The engine, and the two ways to use it."""
 
 import asyncio
+import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -26,12 +27,14 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.util import greenlet_spawn
 
-from app.errors import BadRequest, StartupError, TimedOut, TryAgain, Unavailable
+from app.errors import BadRequest, ServiceError, StartupError, TimedOut, TryAgain, Unavailable
 from app.infra import timing
 from app.infra.database.batcher import Batcher
 from app.infra.database.dialect import Dialect, Failure
 from app.infra.database.pool import pool_class
+from app.infra.database.prepared import Prepared, Row
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.statements import StatementWatch
 from app.infra.monitoring import Counter
@@ -136,6 +139,44 @@ class Database:
         """
         async with self._unit(), self._readers.connect() as connection:
             yield connection
+
+    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
+        """The rows of a statement that only reads, at the least cost.
+
+        Where the driver can be asked by itself, it is, unless somebody listens to SQLAlchemy's
+        events. Raises what `reading` does.
+        """
+        if self.dialect.fetch and self._statements.is_alone(self._engine.sync_engine):
+            try:
+                async with self._unit():
+                    return await self._fetch(self.dialect.fetch, prepared, values)
+            except ServiceError:
+                raise
+            except Exception:  # SQLAlchemy, asked the same, knows what it means
+                logger.debug("statement is repeated", exc_info=True)
+        async with self.reading() as connection:
+            rows: Sequence[Row] = (await connection.execute(prepared.statement, values)).all()
+            return rows
+
+    async def _fetch(
+        self,
+        fetch: Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Row]]],
+        prepared: Prepared,
+        values: Mapping[str, Any],
+    ) -> Sequence[Row]:
+        text = prepared.text(self._engine.dialect)
+        lent = await self._engine.raw_connection()
+        try:
+            started = time.perf_counter()
+            found = await fetch(lent.driver_connection, text.sql, text.values(values))
+            self._statements.count(text.sql, time.perf_counter() - started)
+        except BaseException as error:
+            # Nobody knows what a driver that was interrupted was in the middle of.
+            interrupted = not isinstance(error, Exception)
+            await greenlet_spawn(lent.invalidate if interrupted else lent.close)
+            raise
+        await greenlet_spawn(lent.close)
+        return text.rows(found)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:

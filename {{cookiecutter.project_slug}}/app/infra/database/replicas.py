@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.errors import StartupError, Unavailable
 from app.infra.database import freshness
 from app.infra.database.engine import Database, cause_of
+from app.infra.database.prepared import Prepared, Row
 from app.infra.database.server import ServerDialect, ServerSettings
 from app.infra.lifecycle import ended
 
@@ -165,6 +166,15 @@ class ReplicatedDatabase(Database):
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         async with AsyncExitStack() as stack:
             yield await self._connect(stack)
+
+    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
+        while (replica := self._next_replica()) is not None:
+            try:
+                return await replica.fetch(prepared, values)
+            except Unavailable:
+                if replica.healthy:  # and busy
+                    raise
+        return await super().fetch(prepared, values)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from app.errors import Unavailable
 from app.infra import timing
 from app.infra.database.dialect import Dialect, Failure, updates
+from app.infra.database.prepared import Row
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.tables import Identity
 
@@ -51,6 +52,12 @@ class Sqlite(Dialect):
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
         self._turns = Turns(settings.acquire_timeout_seconds)
+
+    @staticmethod
+    async def fetch(connection: Any, sql: str, values: Sequence[Any]) -> Sequence[Row]:
+        # One turn of its thread, and not one for each step.
+        rows: Sequence[Row] = await connection.execute_fetchall(sql, values)
+        return rows
 
     def engine_options(self) -> dict[str, Any]:
         return {"connect_args": {"factory": _Connection}}

@@ -28,6 +28,10 @@ class StatementWatch:
         self._database = database
         self._slow_seconds = slow_seconds
 
+    def is_alone(self, engine: Engine) -> bool:
+        """Whether nobody else listens to the statements of an engine that this one listens to."""
+        return len(engine.dispatch.before_cursor_execute) == 1
+
     def listen(self, engine: Engine) -> None:
         """Count the time of each statement towards the request that runs it; log the slow ones."""
 
@@ -39,15 +43,16 @@ class StatementWatch:
         @event.listens_for(engine, "after_cursor_execute")
         def stop(_connection: Any, _cursor: Any, *rest: Any) -> None:
             statement, context = rest[0], rest[2]
-            self._count(statement, time.perf_counter() - context.started)
+            self.count(statement, time.perf_counter() - context.started)
 
         @event.listens_for(engine, "handle_error")
         def fail(error: Any) -> None:
             # One that the database gave up was slow as well.
             if (started := getattr(error.execution_context, "started", None)) is not None:
-                self._count(error.statement, time.perf_counter() - started)
+                self.count(error.statement, time.perf_counter() - started)
 
-    def _count(self, statement: str, seconds: float) -> None:
+    def count(self, statement: str, seconds: float) -> None:
+        """Take note of a statement that has ended."""
         timing.add("database", seconds)
         DURATION.observe(seconds, self._database)
         if seconds > self._slow_seconds:

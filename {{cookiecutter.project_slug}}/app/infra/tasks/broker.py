@@ -66,4 +66,6 @@ async def patiently(
 
 def described(error: BaseException) -> str:
     """What went wrong, in one line, and without the password in it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     return " ".join(str(error).split()) or type(error).__name__

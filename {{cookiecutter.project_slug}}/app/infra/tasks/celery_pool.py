@@ -191,11 +191,10 @@ def _fault(message: Any) -> str | None:
         return f"This message cannot be read: {described(error)}"
     if name != PERFORM:
         return f"This message is for {name!r}, which is unknown."
-    try:
-        [[task_id], _, _] = payload
-    except (ValueError, TypeError):
-        return "This message names no task."
-    return None if ID.fullmatch(str(task_id)) else "This message names no task."
+    match payload:
+        case [[str(task_id)], _, _] if ID.fullmatch(task_id):
+            return None
+    return "This message names no task."
 
 
 def _make_ours(message: Any, fault: str | None) -> None:

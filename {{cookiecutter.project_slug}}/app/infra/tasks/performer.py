@@ -77,6 +77,7 @@ class Performer:
         self._rooms = rooms
         self._clock = clock
         self._running: dict[asyncio.Task[Any], Task] = {}
+        self._held: set[tuple[str, int]] = set()
         self._interrupted = False
         for name in jobs:
             for counter in (STARTED, RETRIED, DEAD):
@@ -95,6 +96,7 @@ class Performer:
         )
         if task is None:
             return
+        self._held.add((task.id, task.attempt))
         try:
             await self._attempt(task)
         except Superseded:
@@ -104,12 +106,18 @@ class Performer:
         except Exception:
             # Its lease ends, and a sweep takes it back.
             logger.exception("task was left", task=task.name, task_id=task.id)
+        finally:
+            self._held.discard((task.id, task.attempt))
+
+    def holds(self, task: Task) -> bool:
+        """Whether an attempt at `task` is made here, or how it ended is being written down."""
+        return (task.id, task.attempt) in self._held
 
     async def give_up(self, task: Task) -> None:
         """Put a task back whose worker has died, or bury it when that was its last attempt."""
         job = self._jobs.get(task.name)
         error = f"The worker of attempt {task.attempt} died, or hung."
-        await self._after_failure(task, job, error, "Its worker died, several times.")
+        await self._after_failure(task, job, error, "Its worker died.")
 
     async def reject(self, message: bytes, error: str) -> None:
         """Bury a message that is none of ours."""
@@ -138,6 +146,11 @@ class Performer:
             work.cancel()
 
     async def _attempt(self, task: Task) -> None:
+        if task.cancelling:
+            # The attempt before was cut short before it heard of it.
+            ENDED.add(task.name, "cancelled")
+            await self._finish(task, State.CANCELLED)
+            return
         job = self._jobs.get(task.name)
         if job is None:
             await self._bury(task, f"There is no job {task.name!r} in this release.")
@@ -280,6 +293,8 @@ class Performer:
     async def _surely(self, ask: Callable[[], Awaitable[Result]]) -> Result:
         """Ask the ledger until it answers: a worker is of no use without it."""
         pause_seconds = 0.1
+        # Before a sweep, which leaves a lease of time when the ledger is back, gives the task up.
+        longest_seconds = min(_PAUSE_MAXIMUM_SECONDS, self._settings.lease_seconds / 3)
         while True:
             try:
                 return await ask()
@@ -288,7 +303,7 @@ class Performer:
                     raise
                 logger.warning("the ledger of tasks does not answer")
             await asyncio.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, _PAUSE_MAXIMUM_SECONDS)
+            pause_seconds = min(2 * pause_seconds, longest_seconds)
 
 
 def _bounded(text: str) -> str:

@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
+from app.errors import ServiceError
 from app.infra.http.drain import Drain
 from app.infra.tasks.ledger import ID, State, Task
 from app.infra.tasks.tasks import Tasks
+
+logger = structlog.get_logger()
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -84,7 +88,12 @@ async def follow_task(
         if task.state.over or drain.begun:
             return
         await asyncio.sleep(_LOOK_SECONDS)
-        task = await tasks.get(task.id)
+        try:
+            task = await tasks.get(task.id)
+        except ServiceError as error:
+            # Forgotten, or out of reach. The answer has begun: its client may ask again.
+            logger.warning("task is followed no more", followed=task.id, cause=error.detail)
+            return
 
 
 def status_of(task: Task) -> TaskStatus:

@@ -147,23 +147,34 @@ class _Receiver(Receiver):
 
     async def callback(self, message: bytes | AckableMessage, raise_err: bool = False) -> None:
         data = message.data if isinstance(message, AckableMessage) else message
-        if (fault := self._fault(data)) is None:
-            await super().callback(message, raise_err)
+        try:
+            clean = self._clean(data)
+        except ValueError as fault:
+            await self._worker.reject(data, str(fault))
+            if isinstance(message, AckableMessage):
+                await AckController(message.ack).ack()
             return
-        await self._worker.reject(data, fault)
         if isinstance(message, AckableMessage):
-            await AckController(message.ack).ack()
+            clean = AckableMessage(data=clean, ack=message.ack)
+        await super().callback(clean, raise_err)
 
-    def _fault(self, data: bytes) -> str | None:
+    def _clean(self, data: bytes) -> bytes | AckableMessage:
+        """The message, without the labels that Taskiq would act upon, and we never send.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
         try:
             message = self.broker.formatter.loads(data)
-        except Exception as error:  # noqa: BLE001  # anything may be in a message
-            return f"This message cannot be read: {described(error)}"
+        except Exception as error:  # anything may be in a message
+            raise ValueError(f"This message cannot be read: {described(error)}") from error
         if self.broker.find_task(message.task_name) is None:
-            return f"This message is for {message.task_name!r}, which is unknown."
-        if len(message.args) != 1 or not ID.fullmatch(str(message.args[0])):
-            return "This message names no task."
-        return None
+            raise ValueError(f"This message is for {message.task_name!r}, which is unknown.")
+        match message.args:
+            case [str(task_id)] if ID.fullmatch(task_id) and not message.kwargs:
+                ours = message.model_copy(update={"labels": {}, "labels_types": None})
+                return self.broker.formatter.dumps(ours).message
+        raise ValueError("This message names no task.")
 
 
 async def _nobody(task_id: str) -> None:

@@ -46,10 +46,14 @@ async def working(tasks: Tasks, rooms: Mapping[str, Any]) -> AsyncIterator[Perfo
 
 async def sweep_until(stopping: asyncio.Event, tasks: Tasks, performer: Performer) -> None:
     """Sweep every now and then, whatever goes wrong meanwhile."""
+    loop = asyncio.get_running_loop()
+    patient_until = loop.time()
     while not stopping.is_set():
         try:
-            await sweep(tasks, performer)
+            await sweep(tasks, performer, give_up=loop.time() >= patient_until)
         except Unavailable as error:
+            # Nobody could renew a lease meanwhile: whoever lives has time to do so.
+            patient_until = loop.time() + tasks.settings.lease_seconds
             logger.warning("tasks were not looked after", cause=str(error))
         except Exception:
             logger.exception("tasks were not looked after")
@@ -58,10 +62,15 @@ async def sweep_until(stopping: asyncio.Event, tasks: Tasks, performer: Performe
                 await stopping.wait()
 
 
-async def sweep(tasks: Tasks, performer: Performer) -> None:
-    """Submit what is scheduled, send what is due, take back what is lost, forget what is over."""
+async def sweep(tasks: Tasks, performer: Performer, *, give_up: bool = True) -> None:
+    """Submit what is scheduled, send what is due, take back what is lost, forget what is over.
+
+    What was lost is looked at with `give_up` alone.
+    """
     now = datetime.now(UTC)
-    for task in await tasks.ledger.lapsed(now, _BATCH):
+    for task in await tasks.ledger.lapsed(now, _BATCH) if give_up else ():
+        if performer.holds(task):
+            continue  # its lease could not be renewed in time
         try:
             await performer.give_up(task)
         except Superseded:

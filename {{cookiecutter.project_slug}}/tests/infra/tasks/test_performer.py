@@ -10,6 +10,7 @@ from app.errors import Unavailable
 from app.infra import logs
 from app.infra.monitoring import listening
 from app.infra.tasks import Job, Run, State, Superseded
+from app.infra.tasks.working import sweep
 from tests import task_jobs
 from tests.figures import Figures
 from tests.infra.tasks.books import at, make_task
@@ -102,6 +103,28 @@ class TestOnce:
 
 
 class TestLease:
+    async def test_lapsed_in_its_own_hands(self, double: Double) -> None:
+        """Who performs a task does not take it for lost; who does not see that, does."""
+        task = await double.tasks.submit(task_jobs.wait, seconds=60)
+        work = asyncio.create_task(double.performer.perform(task.id))
+        await begun(double.tasks, task)
+        await sweep(double.tasks, double.performer)
+        assert (await double.tasks.get(task.id)).state == State.RUNNING
+        await sweep(double.tasks, double.another())
+        assert (await double.tasks.get(task.id)).state == State.QUEUED
+        double.performer.interrupt()
+        await work
+
+    async def test_cancelled_and_then_interrupted(self, double: Double) -> None:
+        """It does not begin again."""
+        task = await double.tasks.submit(task_jobs.wait, seconds=60)
+        work = asyncio.create_task(double.performer.perform(task.id))
+        await begun(double.tasks, task)
+        await double.tasks.cancel(task.id)
+        double.performer.interrupt()
+        await work
+        assert await perform(double, task.id) == State.CANCELLED
+
     async def test_is_renewed(self) -> None:
         double = Double(lease_seconds=0.5)
         task = await double.tasks.submit(task_jobs.wait, seconds=60)
@@ -128,7 +151,7 @@ class TestLease:
             assert claimed.attempt == attempt
             await double.performer.give_up(claimed)
         task = await double.tasks.get(task.id)
-        assert (task.state, task.reason) == (State.FAILED, "Its worker died, several times.")
+        assert (task.state, task.reason) == (State.FAILED, "Its worker died.")
 
 
 class TestLimits:

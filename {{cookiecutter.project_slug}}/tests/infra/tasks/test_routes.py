@@ -1,5 +1,6 @@
 """What has become of a task, over HTTP."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from httpx2 import AsyncClient
 
 from app.infra.lifecycle import opened
 from app.infra.tasks import Tasks
+from app.infra.tasks.memory import MemoryLedger
 from app.infra.tasks.working import working
 from app.main import create_app
 from app.settings import Settings
@@ -19,7 +21,7 @@ from tests import task_jobs
 from tests.infra.tasks.doubles import Double
 from tests.recorded import recorded
 from tests.serving import running
-from tests.task_rooms import over
+from tests.task_rooms import begun, over
 
 
 @pytest.fixture
@@ -91,3 +93,18 @@ async def test_events(tasks: Tasks, client: AsyncClient) -> None:
     assert all("event: status" in block for block in blocks)
     assert (events[-1]["state"], events[-1]["result"]) == ("succeeded", [0, 1, 2])
     assert all(one != other for one, other in pairwise(events))
+
+
+async def test_events_of_what_is_forgotten(tasks: Tasks, client: AsyncClient) -> None:
+    """Or whose ledger is away: the stream ends, with a line in the log and no traceback."""
+    task = await tasks.submit(task_jobs.wait, seconds=60)
+    with recorded() as log:
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(client.get(f"/v1/tasks/{task.id}/events"))
+            await begun(tasks, task)
+            assert isinstance(tasks.ledger, MemoryLedger)
+            del tasks.ledger._tasks[task.id]
+        assert following.result().status_code == 200
+        [line] = log.of("task is followed no more")
+        assert line["followed"] == task.id
+        assert not log.of("request failed")

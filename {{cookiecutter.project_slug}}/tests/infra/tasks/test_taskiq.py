@@ -1,6 +1,8 @@
 """What is Taskiq's own: messages of strangers."""
 
+import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +18,10 @@ MESSAGES = {
     "no message": b"\xff\x00{",
     "no message of Taskiq": b'{"a": 1}',
     "unknown": b'{"task_id": "1", "task_name": "x", "labels": {}, "args": [], "kwargs": {}}',
+    "number": b'{"task_id": "1", "task_name": "perform", "labels": {}, "args": [%b], "kwargs": {}}'
+    % (b"1" * 32),
+    "more": b'{"task_id": "1", "task_name": "perform", "labels": {}, "args": ["%b"],'
+    b' "kwargs": {"x": 1}}' % (b"a" * 32),
     "no id": b'{"task_id": "1", "task_name": "perform", "labels": {}, "args": [7], "kwargs": {}}',
 }
 
@@ -39,3 +45,21 @@ async def test_message_of_a_stranger(tasks: Tasks, message: bytes) -> None:
     [dead] = await tasks.ledger.failed(10)
     assert (dead.name, dead.attempt) == ("(unreadable)", 0)
     assert dead.error
+
+
+async def test_labels_of_a_stranger(tasks: Tasks) -> None:
+    """Nothing of Taskiq's acts upon them."""
+    task = await tasks.submit(task_jobs.add, a=1, delay=timedelta(hours=1))
+    message = {
+        "task_id": "1",
+        "task_name": "perform",
+        "labels": {"timeout": "soon"},
+        "labels_types": {"timeout": 99},
+        "args": [task.id],
+        "kwargs": {},
+    }
+    transport: Any = tasks.transport
+    await transport._broker.kick(
+        BrokerMessage(task_id="1", task_name="x", message=json.dumps(message).encode(), labels={})
+    )
+    assert (await over(tasks, task)).state == State.SUCCEEDED

@@ -1,17 +1,19 @@
 """Taking tasks from a queue in the process, and looking after those that nobody takes."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from app.errors import Unavailable
 from app.infra.tasks import Job, Run, State
 from app.infra.tasks.in_process import InProcess, InProcessSettings
-from app.infra.tasks.working import sweep, working
+from app.infra.tasks.memory import MemoryLedger
+from app.infra.tasks.tasks import Tasks
+from app.infra.tasks.working import sweep, sweep_until, working
 from tests import task_jobs
 from tests.infra.tasks.books import at
-from tests.infra.tasks.doubles import open_double
+from tests.infra.tasks.doubles import Double, open_double
 from tests.recorded import recorded
 from tests.task_rooms import begun, over
 
@@ -97,6 +99,45 @@ class TestEnd:
                 second = await double.tasks.submit(task_jobs.wait, seconds=60)
         [line] = log.of("tasks were not begun")
         assert line["task_ids"] == [second.id]
+
+
+class _Away(MemoryLedger):
+    """A ledger that may be out of reach, and counts the sweeps that it has answered."""
+
+    away = True
+    sweeps = 0
+
+    async def forget(self, now: datetime, limit: int) -> int:
+        if self.away:
+            raise Unavailable("It is away.")
+        self.sweeps += 1
+        return await super().forget(now, limit)
+
+
+class TestOutage:
+    @pytest.mark.parametrize(
+        ("lease_seconds", "sweeps", "state"), [(60, 3, State.RUNNING), (0.5, 12, State.QUEUED)]
+    )
+    async def test_leaves_time_to_renew(
+        self, lease_seconds: float, sweeps: int, state: State
+    ) -> None:
+        """A lease that nobody could renew is given up when one more has passed."""
+        double = Double(lease_seconds=lease_seconds, sweep_seconds=0.05)
+        double.ledger = ledger = _Away(limit=10)
+        double.tasks = Tasks(ledger, double.queue, task_jobs.JOBS, double.settings, double.clock)
+        stopping = asyncio.Event()
+        with recorded() as log:
+            sweeping = asyncio.create_task(sweep_until(stopping, double.tasks, double.another()))
+            while not log.of("tasks were not looked after"):  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.001)
+            task = await double.tasks.submit(task_jobs.add, a=1)
+            assert await ledger.claim(task.id, at(0), at(1)) is not None
+            ledger.away = False
+            while ledger.sweeps < sweeps:  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.001)
+            stopping.set()
+            await sweeping
+        assert (await double.tasks.get(task.id)).state == state
 
 
 class TestSweep:
