@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from app import bootstrap, errors
 from app.about import About, read_about
-from app.infra import logs
+from app.infra import garbage, logs
 from app.infra.http import health, routes, serialization
 from app.infra.http.body_limit import BodyLimit
 from app.infra.http.compression import CompressionMiddleware
@@ -120,7 +120,9 @@ def from_environment() -> FastAPI:
     """
     settings = load_settings()
     logs.configure(settings.logs)
-    return create_app(settings)
+    app = create_app(settings)
+    garbage.settle()
+    return app
 
 
 def tell_version(about: About) -> None:

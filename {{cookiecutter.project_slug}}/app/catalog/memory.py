@@ -195,6 +195,10 @@ class MemoryStore:
     async def reading(self) -> AsyncIterator[_Reads]:
         yield _Reads(self._tables)
 
+    async def add(self, draft: ProductDraft, now: datetime) -> Product:
+        async with self.writing() as writes:
+            return await writes.add(draft, now)
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[_Writes]:
         writes = _Writes(self._tables)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    insert,
     or_,
     select,
 )
@@ -59,6 +60,10 @@ _NEXT = Prepared(
 )
 
 
+_NEW = ("version", *ProductDraft.model_fields, "created_at", "updated_at")
+_INSERT = Prepared(insert(_table).returning(_products.id), _NEW)
+
+
 class DatabaseStore:
     """A `Store` on the database."""
 
@@ -68,6 +73,14 @@ class DatabaseStore:
 
     async def load(self, product_id: int) -> Product | None:
         return await self._load(product_id)
+
+    async def add(self, draft: ProductDraft, now: datetime) -> Product:
+        if not self._database.dialect.has_returning:
+            async with self.writing() as writer:
+                return await writer.add(draft, now)
+        [values] = _rows([draft], now)
+        [[product_id]] = await self._database.change(_INSERT, values, _sku_is_taken)
+        return Product.model_construct(_fields_set=set(PRODUCT_FIELDS), id=product_id, **values)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator["Reads"]:

@@ -143,6 +143,9 @@ class Store(Protocol):
     async def load(self, product_id: int) -> Product | None:
         """One product by itself, whose reading may be merged with that of others."""
 
+    async def add(self, draft: ProductDraft, now: datetime) -> Product:
+        """Add one product by itself: a unit of work; raises `Conflict` as `Writer.add` does."""
+
     def reading(self) -> AbstractAsyncContextManager[Reader]: ...
 
     def writing(self) -> AbstractAsyncContextManager[Writer]: ...
@@ -191,8 +194,7 @@ class Catalog:
     @unit_of_work
     async def create(self, draft: ProductDraft) -> Product:
         """Raises `Conflict` when another product has the sku."""
-        async with self._store.writing() as writer:
-            return await writer.add(draft, self._clock())
+        return await self._store.add(draft, self._clock())
 
     @unit_of_work
     async def create_all(self, drafts: Sequence[ProductDraft]) -> list[int]:

@@ -9,8 +9,8 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, BinaryIO, Literal, TextIO, cast
 
@@ -57,15 +57,15 @@ def configure(settings: LogSettings) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_serialize),
         ]
+    stream = _Forgiving(sys.stderr if as_console else getattr(sys.stderr, "buffer", None))
+    _to[:] = [stream]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
-            structlog.PrintLoggerFactory(cast("TextIO", _Forgiving(sys.stderr)))
+            structlog.PrintLoggerFactory(cast("TextIO", stream))
             if as_console
-            else structlog.BytesLoggerFactory(
-                cast("BinaryIO", _Forgiving(getattr(sys.stderr, "buffer", None)))
-            )
+            else structlog.BytesLoggerFactory(cast("BinaryIO", stream))
         ),
         cache_logger_on_first_use=True,
     )
@@ -104,14 +104,34 @@ class _Forgiving:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.holds = False
+        """Whether more lines follow at once."""
 
     def write(self, text: str | bytes) -> None:
         with _lost:
             self._stream.write(text)
 
     def flush(self) -> None:
-        with _lost:
-            self._stream.flush()
+        if not self.holds:
+            with _lost:
+                self._stream.flush()
+
+
+_to: list[_Forgiving] = []
+"""Where the lines of this process go."""
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Write the lines of the block at once, which takes the system less than one by one."""
+    for stream in _to:
+        stream.holds = True
+    try:
+        yield
+    finally:
+        for stream in _to:
+            stream.holds = False
+            stream.flush()
 
 
 class _ToStructlog(logging.Handler):

@@ -26,6 +26,12 @@ class Asyncpg(Postgresql):
         rows: Sequence[Row] = await connection.fetch(sql, *values)
         return rows
 
+    def has_failed(self, error: Exception) -> bool:
+        if isinstance(error, asyncpg.PostgresError):
+            # These are a connection that is lost, and a server that is being stopped.
+            return not str(error.sqlstate).startswith(("08", "57P"))
+        return isinstance(error, asyncpg.InterfaceError)  # nothing was sent
+
     def is_stale_plan(self, error: BaseException) -> bool:
         return isinstance(error.__cause__, asyncpg.InvalidCachedStatementError)
 

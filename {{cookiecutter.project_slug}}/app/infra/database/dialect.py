@@ -39,8 +39,15 @@ class Dialect(ABC):
     reading_options: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT"}
     """Execution options of connections that only read: they begin no transaction."""
 
+    has_returning: ClassVar[bool] = True
+    """Whether a statement that inserts tells what it has inserted."""
+
     fetch: Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Row]]] | None = None
     """Asks the driver's own connection, in no transaction; None where that gains little."""
+
+    def has_failed(self, error: Exception) -> bool:  # noqa: ARG002
+        """Whether the driver says for sure, by `error`, that a statement has changed nothing."""
+        return False
 
     @abstractmethod
     def engine_options(self) -> dict[str, Any]:

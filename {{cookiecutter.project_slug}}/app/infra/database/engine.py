@@ -14,12 +14,11 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Never, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import URL, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
-from sqlalchemy.exc import TimeoutError as AcquireTimeout
+from sqlalchemy.exc import ArgumentError, IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -29,21 +28,18 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.util import greenlet_spawn
 
-from app.errors import BadRequest, ServiceError, StartupError, TimedOut, TryAgain, Unavailable
+from app.errors import ServiceError, StartupError
 from app.infra import timing
+from app.infra.database import unit
 from app.infra.database.batcher import Batcher
-from app.infra.database.dialect import Dialect, Failure
+from app.infra.database.dialect import Dialect
 from app.infra.database.pool import pool_class
 from app.infra.database.prepared import Prepared, Row
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.statements import StatementWatch
-from app.infra.monitoring import Counter
+from app.infra.database.unit import Unit, cause_of
 
 logger = structlog.get_logger()
-
-ERRORS = Counter(
-    "database_errors_total", "Units of work that failed, by why", ["database", "error"]
-)
 
 _OPEN_TIMEOUT_SECONDS = 10.0
 
@@ -86,8 +82,7 @@ class Database:
         self._readers = self._engine.execution_options(**dialect.reading_options)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         self._on_gone = on_gone
-        for why in ("busy", "other", *(failure.name.lower() for failure in Failure)):
-            ERRORS.expect(name, why)
+        unit.expect(name)
         self._batchers: list[Batcher[Any, Any]] = []
 
     async def open(self) -> None:
@@ -152,10 +147,34 @@ class Database:
                     return await self._fetch(self.dialect.fetch, prepared, values)
             except ServiceError:
                 raise
-            except Exception:  # SQLAlchemy, asked the same, knows what it means
-                logger.debug("statement is repeated", exc_info=True)
+            except Exception as error:  # SQLAlchemy, asked the same, knows what it means
+                logger.debug("statement is repeated", cause=cause_of(error))
         async with self.reading() as connection:
             rows: Sequence[Row] = (await connection.execute(prepared.statement, values)).all()
+            return rows
+
+    async def change(
+        self, prepared: Prepared, values: Mapping[str, Any], conflict: Callable[[], ServiceError]
+    ) -> Sequence[Row]:
+        """What a statement returns that is a unit of work by itself, at the least cost.
+
+        Raises what `writing` does, and `conflict()` where a constraint is in the way.
+        """
+        if self.dialect.fetch and self._statements.is_alone(self._engine.sync_engine):
+            try:
+                async with self._unit(), self.dialect.turn():
+                    return await self._fetch(self.dialect.fetch, prepared, values)
+            except ServiceError:
+                raise
+            except Exception as error:
+                if not self.dialect.has_failed(error):
+                    # Sent, it may have been kept.
+                    raise self._unit().gone(cause_of(error)) from error
+        async with self.writing() as session:
+            try:
+                rows: Sequence[Row] = (await session.execute(prepared.statement, values)).all()
+            except IntegrityError as error:
+                raise conflict() from error
             return rows
 
     async def _fetch(
@@ -187,12 +206,12 @@ class Database:
             Unavailable: the database is gone or busy, or no connection became free in time.
             TimedOut: the database gave a statement up.
         """
-        async with self._unit() as unit, self.dialect.turn(), self._sessions() as session:
+        async with self._unit() as work, self.dialect.turn(), self._sessions() as session:
             with _around(_Around(self, session)):
                 yield session
             # Statements count by themselves, and must not do so twice.
             await session.flush()
-            unit.commits = True
+            work.commits = True
             with timing.measured("database"):
                 await session.commit()
 
@@ -233,50 +252,8 @@ class Database:
         """Whether what is read now must not be read by somebody else."""
         return False
 
-    @asynccontextmanager
-    async def _unit(self) -> AsyncIterator["_Unit"]:
-        """Bound what is inside in time, and say what its errors mean."""
-        unit = _Unit()
-        timer = asyncio.timeout(self._settings.unit_timeout_seconds)
-        try:
-            async with timer:
-                yield unit
-        except TimeoutError as error:
-            if not timer.expired():
-                raise
-            self._on_gone()
-            ERRORS.add(self.name, "gone")
-            logger.warning("database does not answer", cause="unit of work timed out")
-            raise Unavailable("The database does not answer; try again shortly.") from error
-        except AcquireTimeout as error:
-            ERRORS.add(self.name, "busy")
-            logger.warning("every database connection is busy", cause=type(error).__name__)
-            raise Unavailable("Every database connection is busy; try again shortly.") from error
-        except DBAPIError as error:
-            self._explain(error, unit)
-        except OverflowError as error:
-            raise BadRequest("A number of the request is too large to be stored.") from error
-
-    def _explain(self, error: DBAPIError, unit: "_Unit") -> Never:
-        """Raise what `error` means to a client: its parameters are nobody's business."""
-        refused = getattr(error.orig, "while_connecting", False)
-        failure = Failure.GONE if refused else self.dialect.failure(error)
-        ERRORS.add(self.name, failure.name.lower() if failure else "other")
-        if failure is None:
-            raise error
-        if failure is Failure.UNFIT:
-            raise BadRequest("A value of the request is too large to be stored.") from error
-        logger.warning(failure.value, cause=cause_of(error))
-        if failure is Failure.LATE:
-            raise TimedOut("The database took too long; ask for less, or try again.") from error
-        if failure is Failure.COLLISION:
-            raise TryAgain("Somebody else wrote at the same moment; try again.") from error
-        if not self.dialect.is_stale_plan(error.orig or error):
-            self._on_gone()
-        if error.connection_invalidated and not unit.commits:
-            # Nothing was kept, and the next connection is a new one.
-            raise TryAgain("The database does not answer; try again shortly.") from error
-        raise Unavailable("The database does not answer; try again shortly.") from error
+    def _unit(self) -> Unit:
+        return Unit(self.name, self.dialect, self._settings.unit_timeout_seconds, self._on_gone)
 
     def _create_engine(self, size: int, overflow: int, *, pre_ping: bool) -> AsyncEngine:
         settings = self._settings
@@ -349,17 +326,6 @@ def _around(unit: _Around) -> Iterator[None]:
         _current.reset(token)
 
 
-class _Unit:
-    commits = False
-    """Whether the commit was sent: from there on nobody knows what became of it."""
-
-
 def _without_password(url: URL) -> str:
     # Some drivers take it among the parameters too.
     return url.difference_update_query(["password", "passwd"]).render_as_string()
-
-
-def cause_of(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return " ".join(str(cause).split()) or type(cause).__name__

@@ -46,6 +46,7 @@ _MIGRATIONS_WAIT_SECONDS = 600
 class Mysql(ServerDialect):
     example_url = "mysql+asyncmy://user:password@host/database"
     transactional_ddl = False
+    has_returning = False
     reading_options = {_READING: True}  # noqa: RUF012
 
     def engine_options(self) -> dict[str, Any]:

@@ -5,23 +5,45 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Dialect, Select
+from sqlalchemy.sql.dml import ReturningInsert
 
 Row = Sequence[Any]
 _Convert = Callable[[Any], Any] | None
 
 
 class Prepared:
-    """A statement that only reads; what changes from one time to the next is in `bindparam`s."""
+    """A statement; what changes from one time to the next is in `bindparam`s, or in `columns`."""
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(
+        self, statement: Select[Any] | ReturningInsert[Any], columns: Sequence[str] | None = None
+    ) -> None:
+        """`columns` are those that an insert sets."""
         self.statement = statement
+        self._columns = columns
         self._made: tuple[Dialect, _Text] | None = None
 
     def text(self, dialect: Dialect) -> "_Text":
         """How `dialect` says it."""
         if self._made is None or self._made[0] is not dialect:
-            self._made = (dialect, _compiled(self.statement, dialect))
+            self._made = (dialect, self._compiled(dialect))
         return self._made[1]
+
+    def _compiled(self, dialect: Dialect) -> "_Text":
+        compiled: Any = self.statement.compile(dialect=dialect, column_keys=self._columns)
+        types = [column.type.dialect_impl(dialect) for column in self.statement.exported_columns]
+        converts = [each.result_processor(dialect, None) for each in types]
+        return _Text(
+            sql=str(compiled),
+            _parameters=[
+                (
+                    name,
+                    compiled.params[name],
+                    compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect),
+                )
+                for name in compiled.positiontup
+            ],
+            _columns=[(index, convert) for index, convert in enumerate(converts) if convert],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +72,3 @@ class _Text:
                 values[index] = convert(values[index])
             rows.append(values)
         return rows
-
-
-def _compiled(statement: Select[Any], dialect: Dialect) -> _Text:
-    compiled: Any = statement.compile(dialect=dialect)
-    types = [column.type.dialect_impl(dialect) for column in statement.selected_columns]
-    converts = [each.result_processor(dialect, None) for each in types]
-    return _Text(
-        sql=str(compiled),
-        _parameters=[
-            (
-                name,
-                compiled.params[name],
-                compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect),
-            )
-            for name in compiled.positiontup
-        ],
-        _columns=[(index, convert) for index, convert in enumerate(converts) if convert],
-    )

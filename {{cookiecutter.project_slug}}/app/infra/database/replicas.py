@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -12,11 +12,12 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.errors import StartupError, Unavailable
+from app.errors import ServiceError, StartupError, Unavailable
 from app.infra.database import freshness
-from app.infra.database.engine import Database, cause_of
+from app.infra.database.engine import Database
 from app.infra.database.prepared import Prepared, Row
 from app.infra.database.server import ServerDialect, ServerSettings
+from app.infra.database.unit import cause_of
 from app.infra.lifecycle import ended
 
 logger = structlog.get_logger()
@@ -181,6 +182,12 @@ class ReplicatedDatabase(Database):
         freshness.pin()
         async with super().writing() as session:
             yield session
+
+    async def change(
+        self, prepared: Prepared, values: Mapping[str, Any], conflict: Callable[[], ServiceError]
+    ) -> Sequence[Row]:
+        freshness.pin()
+        return await super().change(prepared, values, conflict)
 
     def _reads_alone(self) -> bool:
         return freshness.is_pinned()

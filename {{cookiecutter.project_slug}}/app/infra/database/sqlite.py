@@ -59,6 +59,9 @@ class Sqlite(Dialect):
         rows: Sequence[Row] = await connection.execute_fetchall(sql, values)
         return rows
 
+    def has_failed(self, error: Exception) -> bool:
+        return isinstance(error, sqlite3.IntegrityError)
+
     def engine_options(self) -> dict[str, Any]:
         return {"connect_args": {"factory": _Connection}}
 

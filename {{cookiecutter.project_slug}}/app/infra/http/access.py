@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from app.infra import logs
 from app.infra.monitoring import BYTES, Counter, Gauge, Histogram
 
 logger = structlog.get_logger()
@@ -109,8 +110,9 @@ class AccessLog:
             method = _counted(request.method)
             DURATION.observe(request.waited_seconds, method, request.route)
             SIZE.observe(request.size_bytes, method, request.route)
-        for request in ended:
-            self._write(request)
+        with logs.together():
+            for request in ended:
+                self._write(request)
 
     def _write(self, request: Ended) -> None:
         line: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 import re
 
-from starlette.datastructures import Headers
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipResponder, IdentityResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +35,8 @@ class CompressionMiddleware:
         async def send_compressed(message: Message) -> None:
             nonlocal send_on
             if send_on is None:
-                send_on = send if self._is_small(message) else self._compressing(scope, send)
+                passes = self._is_small(message) or _stays_plain(scope, message)
+                send_on = send if passes else self._compressing(scope, send)
             await send_on(message)
 
         await self._app(scope, receive, send_compressed)
@@ -48,7 +49,7 @@ class CompressionMiddleware:
     def _compressing(self, scope: Scope, send: Send) -> Send:
         """Starlette's part of it, which says `Vary` where it could have compressed."""
         # It looks for the word alone, and so would take `gzip;q=0` for a wish.
-        if not takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
+        if not _takes_gzip(scope):
             responder = IdentityResponder(self._app, self._minimum_bytes)
             responder.send = send
             return responder.send_with_compression
@@ -63,6 +64,24 @@ class CompressionMiddleware:
         responder = GZipResponder(self._app, self._minimum_bytes, _LEVEL)
         responder.send = send_with_tag
         return responder.send_with_compression
+
+
+def _stays_plain(scope: Scope, start: Message) -> bool:
+    """Whether that is known beforehand: then `Vary` is all that there is to say."""
+    headers = start.get("headers", [])
+    plain = (
+        first(headers, b"content-type") == b"application/json"
+        and first(headers, b"content-encoding") is None
+        and not _takes_gzip(scope)
+    )
+    if plain:
+        MutableHeaders(raw=headers).add_vary_header("Accept-Encoding")
+    return plain
+
+
+def _takes_gzip(scope: Scope) -> bool:
+    accepted = first(scope["headers"], b"accept-encoding")
+    return accepted is not None and takes_gzip(accepted.decode("latin-1"))
 
 
 def takes_gzip(accept_encoding: str) -> bool:

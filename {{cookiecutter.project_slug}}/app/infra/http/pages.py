@@ -13,6 +13,7 @@ import json
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, SecretStr
+from pydantic_core import to_json
 
 from app.errors import BadRequest
 
@@ -48,7 +49,7 @@ class Cursors:
 
     def encode(self, order: str, sort_key: str | int, row_id: int) -> str:
         """The cursor behind a row of the listing that is named by `order`."""
-        content = json.dumps([sort_key, row_id]).encode()
+        content = to_json([sort_key, row_id])
         return base64.urlsafe_b64encode(self._sign(order, content) + content).decode().rstrip("=")
 
     def decode(self, order: str, cursor: str) -> tuple[str | int, int]:

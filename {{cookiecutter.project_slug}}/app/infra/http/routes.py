@@ -4,11 +4,14 @@ FastAPI keeps the routers that an application includes as a tree, and looks for 
 request on every level of it, twice.
 """
 
+from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 _OPTIONS = signature(APIRoute).parameters.keys() - {"form_limits", "response_model"}
 
@@ -35,4 +38,18 @@ def _whole(context: RouteContext) -> BaseRoute:
     # What a generator sends one by one FastAPI finds out from its annotation alone.
     if context.stream_item_type is None:
         options["response_model"] = context.response_model
-    return type(route)(**options, form_limits=route.form_limits)
+    kind = _Route if type(route) is APIRoute else type(route)
+    return kind(**options, form_limits=route.form_limits)
+
+
+class _Route(APIRoute):
+    """One that sees at a glance that it is not the one."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self._fixed = path.partition("{")[0]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if not scope["path"].startswith(self._fixed) and not scope.get("root_path"):
+            return Match.NONE, {}
+        return super().matches(scope)
