@@ -147,7 +147,7 @@ class Database:
                     return await self._fetch(self.dialect.fetch, prepared, values)
             except ServiceError:
                 raise
-            except Exception as error:  # SQLAlchemy, asked the same, knows what it means
+            except Exception as error:  # noqa: BLE001  # SQLAlchemy knows what it means
                 logger.debug("statement is repeated", cause=cause_of(error))
         async with self.reading() as connection:
             rows: Sequence[Row] = (await connection.execute(prepared.statement, values)).all()
