@@ -42,6 +42,8 @@ from app.infra.database.unit import Unit, cause_of
 logger = structlog.get_logger()
 
 _OPEN_TIMEOUT_SECONDS = 10.0
+_TURNS_TO_HEAR = 5
+"""Of the event loop: for its words, for its end, for what follows from that; two are to spare."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -163,7 +165,7 @@ class Database:
         if self.dialect.fetch and self._statements.is_alone(self._engine.sync_engine):
             try:
                 async with self._unit(), self.dialect.turn():
-                    return await self._fetch(self.dialect.fetch, prepared, values)
+                    return await self._fetch(self.dialect.fetch, prepared, values, changes=True)
             except ServiceError:
                 raise
             except Exception as error:
@@ -182,10 +184,17 @@ class Database:
         fetch: Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Row]]],
         prepared: Prepared,
         values: Mapping[str, Any],
+        *,
+        changes: bool = False,
     ) -> Sequence[Row]:
         text = prepared.text(self._engine.dialect)
         lent = await self._engine.raw_connection()
         try:
+            if changes:
+                # The driver hears that the server has closed the connection, with its last words:
+                # what is sent to nobody may not be repeated, since it could have been to somebody.
+                for _ in range(_TURNS_TO_HEAR):
+                    await asyncio.sleep(0)
             started = time.perf_counter()
             found = await fetch(lent.driver_connection, text.sql, text.values(values))
             self._statements.count(text.sql, time.perf_counter() - started)

@@ -22,9 +22,14 @@ from tests.serving import running
 PATIENCE_SECONDS = 20
 
 
-@pytest.fixture
-async def service(private_server: PrivateServer) -> AsyncIterator[AsyncClient]:
-    """A service over a server that may be harmed: three connections, and short time-outs."""
+@pytest.fixture(params=["", "/prepared"])
+async def service(
+    private_server: PrivateServer, request: pytest.FixtureRequest
+) -> AsyncIterator[AsyncClient]:
+    """A service over a server that may be harmed: three connections, and short time-outs.
+
+    Statements go either way.
+    """
     settings = with_database(Settings(), url=private_server.url)
     await make_rows(settings)
     app = probing(
@@ -36,6 +41,7 @@ async def service(private_server: PrivateServer) -> AsyncIterator[AsyncClient]:
         unit_timeout_seconds=2,
     )
     async with running(app) as client:
+        client.base_url = f"{client.base_url}{request.param}"
         # All of its connections are open.
         async with asyncio.TaskGroup() as group:
             for _ in range(3):
@@ -90,13 +96,13 @@ class TestGone:
         """Readiness says so and recovers; liveness does not ask."""
         private_server.kill()
         with recorded() as log:
-            ready = await service.get("/health/ready")
+            ready = await service.get("http://service/health/ready")
         assert len(log.of("health check failed")) == 1
         assert ready.status_code == 503
         assert ready.json()["checks"] == {"database": "failed"}
-        assert (await service.get("/health/live")).status_code == 200
+        assert (await service.get("http://service/health/live")).status_code == 200
         private_server.start()
-        assert (await service.get("/health/ready")).status_code == 200
+        assert (await service.get("http://service/health/ready")).status_code == 200
 
     async def test_at_the_start(self, private_server: PrivateServer) -> None:
         """One sentence that names the remedy."""
@@ -126,7 +132,7 @@ class TestHanging:
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(ask(service)) for _ in range(5)]
             await asyncio.sleep(0)
-            root = await service.get("/")
+            root = await service.get("http://service/")
             assert root.status_code == 200
             assert not any(task.done() for task in asked)
         assert {task.result().status_code for task in asked} == {503}
