@@ -5,11 +5,12 @@ as the client of Prometheus does when `PROMETHEUS_MULTIPROC_DIR` names one. It l
 is imported, which is why functions below import it.
 """
 
+import asyncio
 import atexit
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger()
 
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_observations = Observations()
 _ACROSS = {"sum": "livesum", "max": "livemax", "latest": "livemostrecent"}
 
 
@@ -72,12 +74,11 @@ class Prometheus(Recorder):
             # Somebody imported it before there was a directory.
             values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         self._settings = settings
-        self._observations = Observations()
 
     def of(self, instrument: Instrument) -> Record | None:
         family, method = self._family(instrument)
         if isinstance(instrument, Histogram):
-            return self._observations.of(family)
+            return _observations.of(family)
         children: dict[tuple[str, ...], Any] = {}
 
         def record(amount: float, labels: tuple[str, ...]) -> None:
@@ -90,7 +91,7 @@ class Prometheus(Recorder):
         return record
 
     async def close(self) -> None:
-        self._observations.write()
+        _observations.write()
 
     def _family(self, instrument: Instrument) -> tuple[Any, str]:
         import prometheus_client
@@ -118,6 +119,9 @@ def registry() -> "CollectorRegistry":
 
     class Processes(multiprocess.MultiProcessCollector):
         def collect(self) -> Any:
+            with suppress(RuntimeError):  # in a thread, it may be observed meanwhile
+                asyncio.get_running_loop()
+                _observations.write()
             directory = Path(os.environ[_DIRECTORY])
             with prometheus_files.turn(directory):
                 return self.merge(prometheus_files.tidy(directory))  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""Histograms of Prometheus that are written once for each turn of the event loop.
+"""Histograms of Prometheus that are written some times a second.
 
 To observe is to write two numbers, each behind a lock and through a mapped file; what is observed
-within a turn is added up before.
+meanwhile is added up before. A process that is killed takes as much with it.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from app.infra.monitoring.instruments import Record
 
 if TYPE_CHECKING:
     from prometheus_client import Histogram
+
+_WRITE_SECONDS = 0.1
 
 
 class Observations:
@@ -37,14 +39,14 @@ class Observations:
                 return
             if not series.amounts:
                 if not self._waiting:
-                    loop.call_soon(self.write, context=Context())
+                    loop.call_later(_WRITE_SECONDS, self.write, context=Context())
                 self._waiting.append(series)
             series.amounts.append(amount)
 
         return record
 
     def write(self) -> None:
-        """Write what is waiting."""
+        """Write what is waiting. To be called where it is observed, since nothing is locked."""
         waiting, self._waiting = self._waiting, []
         for series in waiting:
             series.write()

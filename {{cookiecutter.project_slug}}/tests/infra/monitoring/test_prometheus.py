@@ -39,8 +39,8 @@ async def main():
         counter.add("good", amount=2)
         histogram.observe(0.3)
         gauge.set(1)
-        # Histograms are written in the next turn.
-        await asyncio.sleep(0)
+        # Histograms are written some times a second.
+        await asyncio.sleep(0.2)
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
