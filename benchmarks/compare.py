@@ -21,6 +21,7 @@ from benchmarks.subjects import (
     fill,
     reference,
     service,
+    take_out_policy,
 )
 
 BASE = "bare FastAPI"
@@ -109,7 +110,7 @@ def _cached(scratch: Path, cache: str) -> list[Subject]:
     for what, policies in (("responses", True), ("functions", False)):
         project = bake(scratch / what, database_driver="aiosqlite", cache_backend=cache)
         if not policies:
-            _take_out_policy(project)
+            take_out_policy(project)
         url = f"sqlite+aiosqlite:///{project}/benchmark.db"
         name = "response-cache hit" if policies else "cached function hit"
         subject = service(
@@ -123,13 +124,3 @@ def _cached(scratch: Path, cache: str) -> list[Subject]:
             fill(server)
         found.append(subject)
     return found
-
-
-def _take_out_policy(project: Path) -> None:
-    """Leave the product's route to the cache of functions, as an owner would."""
-    path = project / "app" / "catalog" / "cached.py"
-    policy = '    "read_product": ResponsePolicy(ttl_seconds=60, tags=_of_product),\n'
-    text = path.read_text()
-    if policy not in text:
-        raise SystemExit(f"{path} has no policy for read_product any more; look what it is called")
-    path.write_text(text.replace(policy, ""))

@@ -115,3 +115,13 @@ def fill(server: Server) -> None:
         )
         with urlopen(sent) as answer:  # noqa: S310  # it is the one that was started here
             answer.read()
+
+
+def take_out_policy(project: Path) -> None:
+    """Leave the product's route to the cache of functions, as an owner would."""
+    path = project / "app" / "catalog" / "cached.py"
+    policy = '    "read_product": ResponsePolicy(ttl_seconds=60, tags=_of_product),\n'
+    text = path.read_text()
+    if policy not in text:
+        raise SystemExit(f"{path} has no policy for read_product any more; look what it is called")
+    path.write_text(text.replace(policy, ""))

@@ -31,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many rows of the pairwise set get an environment beside the corners",
     )
     group.addoption(
+        "--write-budgets",
+        action="store_true",
+        help="write what requests cost now into tests/budgets/budgets.json, instead of comparing",
+    )
+    group.addoption(
         "--require-services",
         action="store_true",
         help="fail, instead of skipping, the tests whose server does not answer",
