@@ -87,8 +87,12 @@ def service(
     """The service, as it is served in production by one process; its database is made here."""
     chosen = {**PRODUCTION, **settings, "APP_DATABASE__URL": url}
     migrate(project, chosen)
-    command = [sys.executable, "-m", "app", "serve", "--port", "{port}"]
-    return Subject(name, command, project, scenarios, chosen)
+    return Subject(name, serve_command(), project, scenarios, chosen)
+
+
+def serve_command() -> list[str]:
+    """Of the service, as it is served by one process."""
+    return [sys.executable, "-m", "app", "serve", "--port", "{port}"]
 
 
 def migrate(project: Path, settings: Mapping[str, str]) -> None:

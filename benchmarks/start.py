@@ -1,0 +1,114 @@
+"""How long it takes to begin: to bake a project, and to answer first; and in how much memory.
+
+    uv run python -m benchmarks.start
+
+The service under some of its answers beside bare FastAPI, in turns; medians. Linux: it reads /proc.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from benchmarks.databases import database
+from benchmarks.servers import serving
+from benchmarks.subjects import (
+    LIVE,
+    PRODUCTION,
+    ROOT,
+    Subject,
+    bake,
+    reference,
+    serve_command,
+    service,
+)
+
+ROUNDS = 9
+NOTHING = {
+    "database_driver": "none",
+    "cache_backend": "none",
+    "task_queue": "none",
+    "monitoring": "none",
+    "example": "none",
+}
+BASE = "bare FastAPI"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, database("asyncpg") as url:
+        scratch = Path(name)
+        subjects = chosen(scratch, url)
+        figures: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for _ in range(ROUNDS):
+            for subject in subjects:
+                for what, value in started(subject).items():
+                    figures[subject.name, what].append(value)
+            figures["baking", "s"].append(timed(lambda: bake_once(scratch)))
+            figures["cookiecutter --version", "s"].append(timed(version))
+    tell({key: statistics.median(values) for key, values in figures.items()})
+
+
+def chosen(scratch: Path, url: str) -> list[Subject]:
+    bare = bake(scratch, **NOTHING)
+    asyncpg = bake(scratch, database_driver="asyncpg")
+    default = bake(scratch)
+    return [
+        reference(BASE, "bare", {}, url="", scratch=scratch),
+        Subject("nothing chosen", serve_command(), bare, {}, PRODUCTION),
+        service("the defaults", default, {}, url=f"sqlite+aiosqlite:///{default}/start.db"),
+        service("asyncpg", asyncpg, {}, url=url),
+    ]
+
+
+def started(subject: Subject) -> dict[str, float]:
+    """Seconds to the first 200, CPU seconds until then, and MiB of the process that serves."""
+    began = time.perf_counter()
+    with serving(
+        subject.command, folder=subject.folder, path=LIVE, settings=subject.settings
+    ) as server:
+        seconds = time.perf_counter() - began
+        cpu_seconds = server.cpu_seconds()
+        process = psutil.Process(server.pid)
+        memory = max(
+            each.memory_full_info().uss for each in [process, *process.children(recursive=True)]
+        )
+    return {"s": seconds, "CPU s": cpu_seconds, "MiB": memory / 2**20}
+
+
+def bake_once(scratch: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=scratch) as target:
+        cookiecutter(str(ROOT), "--no-input", "--output-dir", target)
+
+
+def version() -> None:
+    cookiecutter("--version")
+
+
+def cookiecutter(*arguments: str) -> None:
+    command = [sys.executable, "-m", "cookiecutter", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def timed(do: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began
+
+
+def tell(found: dict[tuple[str, str], float]) -> None:
+    for (name, what), value in found.items():
+        base = found.get((BASE, what))
+        ratio = f"{value / base:6.2f} x {BASE}" if base and name != BASE else ""
+        print(f"{name:<24} {value:8.2f} {what:<6} {ratio}")
+    beyond = found["baking", "s"] - found["cookiecutter --version", "s"]
+    print(f"{'baking, beyond its start':<24} {beyond:8.2f} s")
+
+
+if __name__ == "__main__":
+    main()
