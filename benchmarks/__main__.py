@@ -20,7 +20,10 @@ from benchmarks.load import require_wrk
     help="A database driver to measure; can be repeated. All, unless one is named.",
 )
 @click.option("--json", "path", type=click.Path(path_type=Path), help="File for the figures.")
-def main(rounds: int, seconds: int, drivers: tuple[str, ...], path: Path | None) -> None:
+@click.option("--plot", type=click.Path(path_type=Path), help="SVG file to draw the ratios in.")
+def main(
+    rounds: int, seconds: int, drivers: tuple[str, ...], path: Path | None, plot: Path | None
+) -> None:
     """Compare the service with bare applications, by CPU time for each request."""
     require_wrk()
     with tempfile.TemporaryDirectory() as scratch:
@@ -30,6 +33,8 @@ def main(rounds: int, seconds: int, drivers: tuple[str, ...], path: Path | None)
     click.echo(report.table(found))
     if path is not None:
         report.write(found, path)
+    if plot is not None:
+        plot.write_text(report.drawn(found))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.databases import database
 from benchmarks.load import Load, drive
 from benchmarks.subjects import (
+    CROWD,
     HIT,
     INSERT,
     PAGE,
@@ -25,6 +26,7 @@ from benchmarks.subjects import (
 )
 
 BASE = "bare FastAPI"
+RAW = "raw ASGI"
 SERVICE = "the service"
 DRIVERS = ("asyncpg", "psycopg", "asyncmy", "aiosqlite")
 CACHES = ("memory", "tiered")
@@ -40,6 +42,18 @@ class Measure:
     cpu_us: float
     """CPU time of the server for each request, in microseconds."""
 
+
+GOALS = {
+    "the service, asyncpg: trivial": 0.70,
+    "the service, asyncpg: read by id": 0.22,
+    "the service, asyncpg: page of 20": 0.15,
+    "the service, asyncpg: insert": 0.18,
+    "the service, aiosqlite: read by id": 0.12,
+    "the service, memory, responses: response-cache hit": 2.0,
+    "the service, memory, functions: cached function hit": 0.65,
+    "the service, tiered, functions: cached function hit": 0.65,
+}
+"""What the CPU time of bare FastAPI's trivial route has to be of each, at least."""
 
 Measures = dict[tuple[str, str], list[Measure]]
 """By the name of the subject and of the scenario."""
@@ -77,13 +91,16 @@ def subjects(scratch: Path, *, drivers: Sequence[str] = DRIVERS) -> Iterator[lis
             if driver != "aiosqlite"
         }
         chosen = [
-            reference("raw ASGI", "raw", {"trivial": TRIVIAL}, url="", scratch=scratch),
+            reference(RAW, "raw", {"trivial": TRIVIAL}, url="", scratch=scratch),
             reference(BASE, "bare", {"trivial": TRIVIAL}, url="", scratch=scratch),
         ]
         for driver in drivers:
             project = bake(scratch, database_driver=driver, cache_backend="none")
             url = urls.get(driver, f"sqlite+aiosqlite:///{project}/benchmark.db")
-            scenarios = {"trivial": TRIVIAL} | stored if driver == "asyncpg" else stored
+            scenarios = stored
+            if driver == "asyncpg":
+                crowd = f"read by id, {CROWD.connections} connections"
+                scenarios = {"trivial": TRIVIAL, **stored, crowd: CROWD}
             subject = service(f"{SERVICE}, {driver}", project, scenarios, url=url)
             with subject.served() as server:
                 fill(server)

@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -22,7 +23,7 @@ def database(driver: str) -> Iterator[str]:
     variable, usual = SERVERS["asyncpg" if driver == "psycopg" else driver]
     server = os.environ.get(variable, usual)
     name = f"benchmark_{uuid.uuid4().hex[:12]}"
-    asyncio.run(ask(server, f"CREATE DATABASE {name}"))
+    rows(server, f"CREATE DATABASE {name}")
     try:
         url = make_url(server).set(database=name)
         if driver == "psycopg":
@@ -30,14 +31,19 @@ def database(driver: str) -> Iterator[str]:
         yield url.render_as_string(hide_password=False)
     finally:
         force = " WITH (FORCE)" if driver != "asyncmy" else ""
-        asyncio.run(ask(server, f"DROP DATABASE {name}{force}"))
+        rows(server, f"DROP DATABASE {name}{force}")
 
 
-async def ask(url: str, statement: str) -> None:
-    """Execute one statement, outside of any transaction."""
+def rows(url: str, statement: str) -> list[tuple[Any, ...]]:
+    """What one statement returns, executed outside of any transaction."""
+    return asyncio.run(_rows(url, statement))
+
+
+async def _rows(url: str, statement: str) -> list[tuple[Any, ...]]:
     engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
-            await connection.execute(text(statement))
+            found = await connection.execute(text(statement))
+            return [tuple(row) for row in found] if found.returns_rows else []
     finally:
         await engine.dispose()

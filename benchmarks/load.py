@@ -52,6 +52,8 @@ class Scenario:
     method: str = "GET"
     body: str | None = None
     """JSON; `{new}` stands for something that no other request has."""
+    connections: int = CONNECTIONS
+    """That stay open, each with one request at a time."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def drive(
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_SCRIPT % told)
         script.flush()
-        command = [*ON_LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+        command = [*ON_LOAD_CORE, "wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s"]
         ended = subprocess.run(
             [*command, "-s", script.name, f"http://127.0.0.1:{port}"],
             check=True,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import BASE, Measure, Measures
+from benchmarks.compare import BASE, GOALS, RAW, Measure, Measures
+from benchmarks.plots import bars
 
 COLUMNS = ("", "request", "µs of CPU", "ratio", "lowest - highest", "requests/s", "p50", "p99")
 
@@ -50,6 +51,17 @@ def table(found: Measures) -> str:
 def write(found: Measures, path: Path) -> None:
     """As JSON."""
     path.write_text(json.dumps(list(rows(found)), indent=2, ensure_ascii=False) + "\n")
+
+
+def drawn(found: Measures) -> str:
+    """The ratios as SVG, with a mark at each goal."""
+    named = [(f"{row['subject']}: {row['request']}", row["ratio"]) for row in rows(found)]
+    short = {name: name.removeprefix("the service, ") for name, _ in named}
+    return bars(
+        "CPU time of bare FastAPI's trivial route, beside that of each (more is better)",
+        [(short[name], ratio) for name, ratio in named if name != f"{RAW}: trivial"],
+        marks={short[name]: goal for name, goal in GOALS.items() if name in short},
+    )
 
 
 def _median(measures: Sequence[Measure], figure: Callable[[Measure], float]) -> float:

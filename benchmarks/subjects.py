@@ -34,6 +34,7 @@ PRODUCTION = {
 
 TRIVIAL = Scenario(LIVE)
 READ = Scenario("/v1/products/{id}")
+CROWD = Scenario("/v1/products/{id}", connections=256)
 HIT = Scenario("/v1/products/7")
 PAGE = Scenario("/v1/products?limit=20")
 INSERT = Scenario("/v1/products", "POST", json.dumps({"sku": "b-{new}", **DRAFT}))
