@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from app import bootstrap, errors
 from app.about import About, read_about
 from app.infra import garbage, logs
-from app.infra.http import health, routes, serialization
+from app.infra.http import health, parameters, routes, serialization
 from app.infra.http.body_limit import BodyLimit
 from app.infra.http.compression import CompressionMiddleware
 from app.infra.http.drain import Drain
@@ -63,6 +63,7 @@ def create_app(
     about = read_about()
     drain = Drain()
     serialization.measure()
+    parameters.remember()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """`@cached`: results of asynchronous functions and methods."""
 
 import inspect
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
+from inspect import Parameter
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
@@ -133,8 +134,18 @@ class _Plan:
         """What the keys of this function have in common, in this version of its type."""
         return f"{self.name}:{self.version}-{schema_digest(self.adapter)}"
 
+    @cached_property
+    def _names(self) -> Sequence[str] | None:
+        """Of the parameters, unless one takes any number of arguments, or has to be named."""
+        parameters = self.signature.parameters.values()
+        positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+        plain = all(parameter.kind in positional for parameter in parameters)
+        return [parameter.name for parameter in parameters] if plain else None
+
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The arguments by name, those that were left out included."""
+        if self._names is not None and len(args) == len(self._names) and not kwargs:
+            return dict(zip(self._names, args, strict=True))
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, TypeAdapter
 
 _DIGEST_BYTES = 16
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _BY_TEXT = (str, Decimal, date, time, timedelta, UUID, complex, float)
 
 
@@ -25,7 +26,7 @@ def digest(value: object) -> str:
     Raises:
         TypeError: `value` is, or contains, something else.
     """
-    text = json.dumps(_plain(value), separators=(",", ":"))
+    text = _ENCODER.encode(_plain(value))
     return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
@@ -39,6 +40,8 @@ def _plain(value: object) -> Any:
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value
+    if isinstance(value, Mapping):
+        return ["mapping", _pairs(value)]
     if isinstance(value, Enum):
         return [_name(kind), value.name]
     if isinstance(value, _BY_TEXT):
@@ -50,8 +53,6 @@ def _plain(value: object) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         content = {field.name: getattr(value, field.name) for field in fields(value)}
         return [_name(kind), _pairs(content)]
-    if isinstance(value, Mapping):
-        return ["mapping", _pairs(value)]
     if isinstance(value, Set):
         return ["set", sorted(json.dumps(_plain(item)) for item in value)]
     if isinstance(value, Sequence):
