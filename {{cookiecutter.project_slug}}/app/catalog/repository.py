@@ -1,6 +1,6 @@
 """Products in the database: one statement for each question, whatever it returns."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -47,8 +47,13 @@ _products = _table.c
 _reviews = ReviewRow.__table__.c
 
 
-def _columns(fields: Iterable[str]) -> list[ColumnElement[Any]]:
-    return [_products[name] for name in sorted(fields)]
+def _in_order(fields: Collection[str]) -> list[ProductField]:
+    """As they are declared, and sent."""
+    return [name for name in PRODUCT_FIELDS if name in fields]
+
+
+def _columns(fields: Collection[str]) -> list[ColumnElement[Any]]:
+    return [_products[name] for name in _in_order(fields)]
 
 
 _EVERYTHING = select(*_columns(PRODUCT_FIELDS))
@@ -80,7 +85,8 @@ class DatabaseStore:
                 return await writer.add(draft, now)
         [values] = _rows([draft], now)
         [[product_id]] = await self._database.change(_INSERT, values, _sku_is_taken)
-        return Product.model_construct(_fields_set=set(PRODUCT_FIELDS), id=product_id, **values)
+        row = {"id": product_id, **values}
+        return Product.of_row({name: row[name] for name in PRODUCT_FIELDS}, PRODUCT_FIELDS)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator["Reads"]:
@@ -107,7 +113,7 @@ class Reads:
 
     async def product(self, product_id: int) -> Product | None:
         rows = await self._database.fetch(_ONE, {"product_id": product_id})
-        found = _as_products(Product.model_construct, rows, PRODUCT_FIELDS)
+        found = _as_products(Product, rows, PRODUCT_FIELDS)
         return found[0] if found else None
 
     async def products_by_id(
@@ -115,16 +121,16 @@ class Reads:
     ) -> list[PartialProduct]:
         columns = {"id", *fields}
         rows = await self._rows(select(*_columns(columns)).where(_products.id.in_(ids)))
-        return _as_products(PartialProduct.model_construct, rows.all(), columns, fields)
+        return _as_products(PartialProduct, rows.all(), columns, fields)
 
     async def select(self, selection: Selection) -> list[PartialProduct]:
         rows = await self._database.fetch(*page_of(selection))
         columns = {"id", selection.sort, *selection.fields}
-        return _as_products(PartialProduct.model_construct, rows, columns, selection.fields)
+        return _as_products(PartialProduct, rows, columns, selection.fields)
 
     async def products_after(self, product_id: int, limit: int) -> list[Product]:
         rows = await self._database.fetch(_NEXT, {"product_id": product_id, "limit": limit})
-        return _as_products(Product.model_construct, rows, PRODUCT_FIELDS)
+        return _as_products(Product, rows, PRODUCT_FIELDS)
 
     async def latest_reviews(self, product_ids: Sequence[int], limit: int) -> list[Review]:
         newest = func.row_number().over(
@@ -329,21 +335,19 @@ def _rows(drafts: Sequence[ProductDraft], now: datetime) -> list[dict[str, Any]]
 
 
 def _as_product(row: ProductRow) -> Product:
-    return Product.model_construct(
-        _fields_set=set(PRODUCT_FIELDS), **{name: getattr(row, name) for name in PRODUCT_FIELDS}
-    )
+    return Product.of_row({name: getattr(row, name) for name in PRODUCT_FIELDS}, PRODUCT_FIELDS)
 
 
 def _as_products(
-    construct: Callable[..., Shape],
+    kind: type[Shape],
     rows: Sequence[Sequence[Any]],
     columns: Collection[str],
     fields: Collection[str] | None = None,
 ) -> list[Shape]:
-    """Products of rows with these `columns`, sorted by name, of which `fields` are sent."""
-    names = sorted(columns)
+    """Products of rows with these `columns`, of which `fields` are sent."""
+    names = _in_order(columns)
     sent = columns if fields is None else fields
-    return [construct(_fields_set=set(sent), **dict(zip(names, row, strict=True))) for row in rows]
+    return [kind.of_row(dict(zip(names, row, strict=True)), sent) for row in rows]
 
 
 def _as_reviews(rows: CursorResult[Any]) -> list[Review]:
