@@ -6,11 +6,12 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from choices import PROMPTS, ROOT, Answers, combinations, each
 from conftest import Bake
+from cookiecutter.generate import is_copy_only_path
 from project import complaints, files, python_files, ruff_complaints, run
 from pytest_cookies.plugin import Cookies
 from template import SERVICE
@@ -52,6 +53,13 @@ def type_check_in_place(folder: Path, cache: Path) -> str:
     return complaints([sys.executable, "-m", "mypy", *config, *unconditional(folder)], folder)
 
 
+def _is_copied(name: str) -> bool:
+    """Whether the baking copies the file, or a folder that it is in, as it is."""
+    folders = [folder.as_posix() for folder in PurePosixPath(name).parents]
+    context = {"cookiecutter": PROMPTS}
+    return any(is_copy_only_path(path, context) for path in [name, *folders])
+
+
 class TestInPlace:
     def test_every_file_parses(self, template: Path) -> None:
         """Conditions are comments, so that Python reads past them."""
@@ -70,6 +78,19 @@ class TestInPlace:
     def test_mypy(self, template: Path, tmp_path: Path) -> None:
         """Files without a condition are type-checked where they stand."""
         assert not (said := type_check_in_place(template / SERVICE, tmp_path)), said
+
+    def test_what_is_copied_has_no_conditions(self, template: Path) -> None:
+        """They would be copied too."""
+        project = template / "{{cookiecutter.project_slug}}"
+        names = [path.relative_to(project).as_posix() for path in files(project)]
+        copied = [name for name in names if _is_copied(name)]
+        assert len(copied) > len(names) / 2
+        assert not [
+            name
+            for name in copied
+            if CONDITION.search(text := (project / name).read_text(encoding="utf-8"))
+            or "{{ cookiecutter" in text
+        ]
 
     def test_rules_are_those_of_the_service(self, bake: Bake) -> None:
         """What passes in place passes after baking too, and the other way round."""

@@ -10,11 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# {% if cookiecutter.database_driver == "none" %}
 from tests.processes import ROOT, environment
-# {% else %}
-from tests.processes import ROOT, environment, run
-# {% endif %}
 
 PATIENCE_SECONDS = 60
 SERVING = re.compile(r"http://127\.0\.0\.1:(\d+)")
@@ -34,9 +30,6 @@ ASKED = {
 @pytest.fixture
 def host(tmp_path: Path, startable: None) -> Iterator[str]:  # noqa: ARG001
     """Where a service answers."""
-    # {% if cookiecutter.database_driver != "none" %}
-    assert run(tmp_path, "migrate").returncode == 0
-    # {% endif %}
     log = tmp_path / "service.log"
     with (
         log.open("wb") as file,
