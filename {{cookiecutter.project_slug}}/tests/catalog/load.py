@@ -1,7 +1,7 @@
 """A load of the catalogue as it is used: many look, some browse, a few write.
 
-`uv run locust` puts it on a service that runs; `[tool.locust]` in pyproject.toml says where, how
-many users and how long. A request that fails is an exit status of 1.
+`uv run --group load locust` puts it on a service that runs; `[tool.locust]` in pyproject.toml says
+where, how many users and how long. A request that fails is an exit status of 1.
 """
 
 import json
@@ -29,7 +29,7 @@ def draft() -> dict[str, str]:
     }
 
 
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
+@events.test_start.add_listener
 def fill(environment: Any, **_others: Any) -> None:
     """Have some pages to browse from the start on."""
     body = json.dumps([draft() for _ in range(AT_FIRST)]).encode()

@@ -1,4 +1,4 @@
-"""The load that `uv run locust` puts on the service, for some seconds."""
+"""The load that `uv run --group load locust` puts on the service, for some seconds."""
 
 import csv
 import re
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def host(tmp_path: Path, startable: None) -> Iterator[str]:  # noqa: ARG001
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("locust") is None, reason="uv sync --group load installs Locust")
 def test_every_request_is_answered(host: str, tmp_path: Path) -> None:
     """Each kind of them was made, and none has failed."""
     ended = subprocess.run(

@@ -17,13 +17,13 @@ things = Table(
     MetaData(),
     Column("id", Identity, primary_key=True),
     Column("name", String(20), unique=True),
-    Column("price", Hundredths),
+    Column("weight", Hundredths),
     Column("made_at", UtcDateTime),
 )
-ALL = Prepared(select(things).where(things.c.price >= bindparam("least")).order_by(things.c.id))
-ADD = Prepared(insert(things).returning(things.c.id), ["name", "price", "made_at"])
+ALL = Prepared(select(things).where(things.c.weight >= bindparam("least")).order_by(things.c.id))
+ADD = Prepared(insert(things).returning(things.c.id), ["name", "weight", "made_at"])
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
-LAMP = {"name": "lamp", "price": Decimal("12.34"), "made_at": NOW}
+STONE = {"name": "stone", "weight": Decimal("12.34"), "made_at": NOW}
 
 
 def taken() -> Conflict:
@@ -35,7 +35,7 @@ async def database(new_database: str) -> AsyncIterator[Database]:
     async with opened(with_database(Settings(), url=new_database)) as database:
         async with database.engine.begin() as connection:
             await connection.run_sync(things.metadata.create_all)
-            await connection.execute(insert(things).values(LAMP))
+            await connection.execute(insert(things).values(STONE))
         yield database
 
 
@@ -57,7 +57,7 @@ async def way(request: pytest.FixtureRequest) -> AsyncIterator[list[str]]:
 async def test_rows(database: Database, way: list[str]) -> None:
     """Columns have the types that they are declared with, and parameters too."""
     [row] = await database.fetch(ALL, {"least": Decimal("12.34")})
-    assert tuple(row)[1:] == ("lamp", Decimal("12.34"), NOW)
+    assert tuple(row)[1:] == ("stone", Decimal("12.34"), NOW)
     assert await database.fetch(ALL, {"least": Decimal("12.35")}) == []
     assert way in ([], ["SELECT", "SELECT"])
 
@@ -66,10 +66,10 @@ async def test_change(database: Database, way: list[str]) -> None:
     """It is committed, and a constraint in its way is told as the caller says."""
     if not database.dialect.has_returning:
         return
-    [[added]] = await database.change(ADD, {**LAMP, "name": "chair"}, taken)
+    [[added]] = await database.change(ADD, {**STONE, "name": "log"}, taken)
     with pytest.raises(Conflict, match="The name is taken"):
-        await database.change(ADD, LAMP, taken)
+        await database.change(ADD, STONE, taken)
     rows = await database.fetch(ALL, {"least": Decimal(0)})
-    assert [row[1] for row in rows] == ["lamp", "chair"]
+    assert [row[1] for row in rows] == ["stone", "log"]
     assert rows[1][0] == added
     assert set(way) <= {"INSERT", "SELECT", "BEGIN"}
