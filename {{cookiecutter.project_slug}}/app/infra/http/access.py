@@ -77,6 +77,7 @@ class AccessLog:
         self._ended: list[Ended] = []
         self._in_flight = 0
         self._told_in_flight = 0
+        IN_FLIGHT.expect()
         self._will_look = False
 
     def begin(self) -> None:
