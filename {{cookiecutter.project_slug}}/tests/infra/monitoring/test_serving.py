@@ -155,7 +155,9 @@ class TestWorkers:
             assert sum(load.received) <= counted <= sum(load.sent)
             measured = told.get("http_request_duration_seconds_count", route="/", method="GET")
             assert measured is not None
-            assert counted - WORKERS * CLIENTS <= measured <= counted
+            # The one that was killed had a tenth of a second not written.
+            unwritten = CLIENTS * round(0.1 / _PACE_SECONDS)
+            assert counted - WORKERS * CLIENTS - unwritten <= measured <= counted
             assert limits_of(told) == limits
             eventually(partial(memory_is_true, serving))
             stack.close()
