@@ -1,21 +1,56 @@
-"""A pool that tells how long a request has waited for a connection."""
+"""A pool whose connections go to who has waited longest, and that tells how long that was."""
 
+import asyncio
+from collections import deque
 from typing import Any
 
 from sqlalchemy import AsyncAdaptedQueuePool, Pool, make_url
-from sqlalchemy.util.queue import AsyncAdaptedQueue
+from sqlalchemy.util import await_only
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
 from app.infra import timing
 
 
 class _Queue(AsyncAdaptedQueue[Any]):
-    """The connections that are free."""
+    """The connections that are free.
+
+    One that is given back is handed to whoever waits. Otherwise who comes just then would take it,
+    and who was woken for it would wait again behind all others.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._waiting: deque[asyncio.Future[Any]] = deque()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         if not block or not self.empty():
-            return super().get(block, timeout)
+            return self.get_nowait()
         with timing.measured("queue"):
-            return super().get(block, timeout)
+            return await_only(self._wait(timeout))
+
+    def put_nowait(self, item: Any) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(item)
+                return
+        super().put_nowait(item)
+
+    async def _wait(self, timeout: float | None) -> Any:  # noqa: ASYNC109  # the pool's own
+        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(waiter)
+        except BaseException as error:
+            if waiter.cancel():
+                self._waiting.remove(waiter)
+            else:
+                # It was handed over at this moment, to somebody who is gone.
+                self.put_nowait(waiter.result())
+            if isinstance(error, TimeoutError):
+                raise Empty from None
+            raise
 
 
 class _WatchedPool(AsyncAdaptedQueuePool):
