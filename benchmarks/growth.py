@@ -34,7 +34,8 @@ EXPORT = "memory of the export"
 FILL = """
 INSERT INTO product
     (version, sku, name, description, price, currency, created_at, updated_at)
-SELECT 1, 's-' || n, 'Lamp ' || md5(n::text), repeat('Shines. ', 20), 1 + n * 7919 % 100000, 'EUR',
+SELECT 1, 's-' || n, 'Lamp ' || md5(n::text), repeat('Shines. ', 20),
+    1 + n::bigint * 7919 % 100000, 'EUR',
     timestamptz '2026-01-01' + n * interval '1 second', timestamptz '2026-01-01'
 FROM generate_series({first}, {last}) AS n
 """

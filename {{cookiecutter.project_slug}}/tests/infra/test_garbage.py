@@ -1,0 +1,29 @@
+"""What the garbage collector looks at while requests are served."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes import environment
+
+MADE = """
+import gc
+from app.main import from_environment
+usual = gc.get_threshold()[0]
+app = from_environment()
+print(gc.get_freeze_count(), gc.get_threshold()[0] / usual)
+"""
+
+
+def test_what_was_there_before_is_left_alone(tmp_path: Path) -> None:
+    """Modules above all; and what is made meanwhile is looked at less often."""
+    told = subprocess.run(
+        [sys.executable, "-c", MADE],
+        cwd=tmp_path,
+        env=environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert int(told[0]) > 10_000
+    assert float(told[1]) > 4
