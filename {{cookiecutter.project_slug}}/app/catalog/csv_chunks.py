@@ -132,42 +132,35 @@ class _Records:
 class _Chunks:
     def __init__(self) -> None:
         self._number = 0
-        self._records: list[_Record] = []
-        self._gaps: list[int] = []
-        """Blank lines before each record."""
+        self._texts: list[str] = []
+        self._line = 0
+        """In which the chunk begins."""
+        self._next_line = 0
+        """Behind its last record."""
         self._bytes = 0
 
     def add(self, record: _Record) -> Iterator[Chunk]:
-        gap = self._gap(record)
+        gap = record.line - self._next_line if self._texts else 0
         size = len(record.text.encode())
-        full = len(self._records) == MAX_ROWS or self._bytes + gap + size > MAX_BYTES
+        full = len(self._texts) == MAX_ROWS or self._bytes + gap + size > MAX_BYTES
         if full or gap > _LONGEST_GAP:
             yield from self.end()
             gap = 0
-        self._records.append(record)
-        self._gaps.append(gap)
+        if not self._texts:
+            self._line = record.line
+        # A line feed would become one with a carriage return before it.
+        self._texts.append("\r" * gap + record.text)
+        self._next_line = record.line + record.lines
         self._bytes += gap + size
         if self._number == 0:
             yield from self.end()
 
     def end(self) -> Iterator[Chunk]:
-        if self._records:
-            # A line feed would become one with a carriage return before it.
-            text = "".join(
-                "\r" * gap + record.text
-                for gap, record in zip(self._gaps, self._records, strict=True)
-            )
-            yield Chunk(self._number, self._records[0].line, len(self._records), text)
+        if self._texts:
+            yield Chunk(self._number, self._line, len(self._texts), "".join(self._texts))
             self._number += 1
-            self._records.clear()
-            self._gaps.clear()
+            self._texts.clear()
             self._bytes = 0
-
-    def _gap(self, record: _Record) -> int:
-        if not self._records:
-            return 0
-        last = self._records[-1]
-        return record.line - last.line - last.lines
 
 
 def _ends_quoted(line: str, *, quoted: bool) -> bool:

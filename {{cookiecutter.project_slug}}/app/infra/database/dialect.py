@@ -2,7 +2,7 @@
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine, Insert, Table, insert, literal_c
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.infra.database.prepared import Row
+from app.infra.database.prepared import Fetch
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -42,7 +42,7 @@ class Dialect(ABC):
     has_returning: ClassVar[bool] = True
     """Whether a statement that inserts tells what it has inserted."""
 
-    fetch: Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Row]]] | None = None
+    fetch: Fetch | None = None
     """Asks the driver's own connection, in no transaction; None where that gains little."""
 
     def has_failed(self, error: Exception) -> bool:  # noqa: ARG002

@@ -34,7 +34,7 @@ from app.infra.database import unit
 from app.infra.database.batcher import Batcher
 from app.infra.database.dialect import Dialect
 from app.infra.database.pool import pool_class
-from app.infra.database.prepared import Prepared, Row
+from app.infra.database.prepared import Fetch, Prepared, Row
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.statements import StatementWatch
 from app.infra.database.unit import Unit, cause_of
@@ -143,10 +143,10 @@ class Database:
         Where the driver can be asked by itself, it is, unless somebody listens to SQLAlchemy's
         events. Raises what `reading` does.
         """
-        if self.dialect.fetch and self._statements.is_alone(self._engine.sync_engine):
+        if fetch := self._shorter_way():
             try:
                 async with self._unit():
-                    return await self._fetch(self.dialect.fetch, prepared, values)
+                    return await self._fetch(fetch, prepared, values)
             except ServiceError:
                 raise
             except Exception as error:  # noqa: BLE001  # SQLAlchemy knows what it means
@@ -162,10 +162,10 @@ class Database:
 
         Raises what `writing` does, and `conflict()` where a constraint is in the way.
         """
-        if self.dialect.fetch and self._statements.is_alone(self._engine.sync_engine):
+        if fetch := self._shorter_way():
             try:
                 async with self._unit(), self.dialect.turn():
-                    return await self._fetch(self.dialect.fetch, prepared, values, changes=True)
+                    return await self._fetch(fetch, prepared, values, changes=True)
             except ServiceError:
                 raise
             except Exception as error:
@@ -179,9 +179,14 @@ class Database:
                 raise conflict() from error
             return rows
 
+    def _shorter_way(self) -> Fetch | None:
+        """How the driver is asked by itself, where it can be, and nobody would miss it."""
+        alone = self._statements.is_alone(self._engine.sync_engine)
+        return self.dialect.fetch if alone else None
+
     async def _fetch(
         self,
-        fetch: Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Row]]],
+        fetch: Fetch,
         prepared: Prepared,
         values: Mapping[str, Any],
         *,

@@ -1,6 +1,6 @@
 """Statements that are made once and asked again and again, in the driver's own words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ from sqlalchemy import Dialect, Select
 from sqlalchemy.sql.dml import ReturningInsert
 
 Row = Sequence[Any]
+Fetch = Callable[[Any, str, Sequence[Any]], Awaitable[Sequence[Row]]]
+"""Asks a driver's own connection: with SQL and its parameters, for rows."""
 _Convert = Callable[[Any], Any] | None
 
 

@@ -35,8 +35,7 @@ class CompressionMiddleware:
         async def send_compressed(message: Message) -> None:
             nonlocal send_on
             if send_on is None:
-                passes = self._is_small(message) or _stays_plain(scope, message)
-                send_on = send if passes else self._compressing(scope, send)
+                send_on = send if self._is_small(message) else self._large(scope, message, send)
             await send_on(message)
 
         await self._app(scope, receive, send_compressed)
@@ -46,10 +45,12 @@ class CompressionMiddleware:
         length = first(start.get("headers", ()), b"content-length")
         return length is not None and int(length) < self._minimum_bytes
 
-    def _compressing(self, scope: Scope, send: Send) -> Send:
+    def _large(self, scope: Scope, start: Message, send: Send) -> Send:
         """Starlette's part of it, which says `Vary` where it could have compressed."""
         # It looks for the word alone, and so would take `gzip;q=0` for a wish.
         if not _takes_gzip(scope):
+            if _says_vary(start):
+                return send
             responder = IdentityResponder(self._app, self._minimum_bytes)
             responder.send = send
             return responder.send_with_compression
@@ -66,13 +67,12 @@ class CompressionMiddleware:
         return responder.send_with_compression
 
 
-def _stays_plain(scope: Scope, start: Message) -> bool:
-    """Whether that is known beforehand: then `Vary` is all that there is to say."""
+def _says_vary(start: Message) -> bool:
+    """Let the start of JSON say so, which is all that there is to do; of others it is not known."""
     headers = start.get("headers", [])
     plain = (
         first(headers, b"content-type") == b"application/json"
         and first(headers, b"content-encoding") is None
-        and not _takes_gzip(scope)
     )
     if plain:
         MutableHeaders(raw=headers).add_vary_header("Accept-Encoding")

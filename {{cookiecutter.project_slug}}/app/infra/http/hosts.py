@@ -8,8 +8,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.infra.http.headers import first
 
 _OF_PROBES = frozenset({"/health/live", "/health/ready"})
-
-
 _MEMORY = 1_000
 _LONGEST_NAME = 255
 

@@ -154,11 +154,10 @@ class _Receiver(Receiver):
             if isinstance(message, AckableMessage):
                 await AckController(message.ack).ack()
             return
-        if isinstance(message, AckableMessage):
-            clean = AckableMessage(data=clean, ack=message.ack)
-        await super().callback(clean, raise_err)
+        ours = isinstance(message, AckableMessage) and AckableMessage(data=clean, ack=message.ack)
+        await super().callback(ours or clean, raise_err)
 
-    def _clean(self, data: bytes) -> bytes | AckableMessage:
+    def _clean(self, data: bytes) -> bytes:
         """The message, without the labels that Taskiq would act upon, and we never send.
 
         Raises:
