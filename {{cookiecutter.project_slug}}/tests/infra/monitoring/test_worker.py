@@ -35,7 +35,7 @@ class TestWorker:
                 for task in (*submitted, crashed):
                     await over(tasks, task)
                 name, bad = submitted[0].name, crashed.name
-                told = await asyncio.to_thread(eventually, lambda: counted(process, bad))
+                told = await asyncio.to_thread(eventually, lambda: written(process))
         assert told.get("task_attempts_started_total", task=name) == TASKS
         assert told.get("task_attempts_total", task=name, outcome="succeeded") == TASKS
         assert told.get("task_duration_seconds_count", task=name) == TASKS
@@ -44,7 +44,8 @@ class TestWorker:
         assert told.total("service_info", version="0.1.0") == 1
 
 
-def counted(process: WorkerProcess, task: str) -> Scrape | None:
-    """The figures once the last task was counted, which is after its end can be seen."""
+def written(process: WorkerProcess) -> Scrape | None:
+    """The figures once all of them are written, which is after the ends of tasks can be seen."""
     told = scrape(told_at(lambda: process.log))
-    return told if told.get("tasks_dead_total", task=task) else None
+    measured = told.total("task_duration_seconds_count")
+    return told if measured > TASKS and told.total("tasks_dead_total") else None
