@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -23,6 +23,9 @@ from structlog.typing import EventDict, Processor
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 route: ContextVar[Callable[[], str] | None] = ContextVar("route", default=None)
 """Names the route of the request that is served, once it is known."""
+
+# PIPE_BUF of Linux (POSIX, write): what is longer may be torn by what another process writes.
+_WHOLE_BYTES = 4096
 
 additions: list[Callable[[], Mapping[str, object]]] = []
 """What every line carries besides, asked for when it is written."""
@@ -98,17 +101,44 @@ class _Forgiving:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self.holds = False
-        """Whether more lines follow at once."""
+        self._held: list[Any] | None = None
 
     def write(self, text: str | bytes) -> None:
-        with _lost:
-            self._stream.write(text)
+        if self._held is None:
+            with _lost:
+                self._stream.write(text)
+        else:
+            self._held.append(text)
 
     def flush(self) -> None:
-        if not self.holds:
+        if self._held is None:
             with _lost:
                 self._stream.flush()
+
+    def hold(self) -> None:
+        """More lines follow at once."""
+        self._held = []
+
+    def release(self) -> None:
+        """Write what was held."""
+        held, self._held = self._held, None
+        for piece in _pieces(held or []):
+            self.write(piece)
+            self.flush()
+
+
+def _pieces(lines: Iterable[Any]) -> Iterator[Any]:
+    """As many lines at a time as the processes that share a pipe may write without mixing them."""
+    piece: list[Any] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) > _WHOLE_BYTES:
+            yield line[:0].join(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    if piece:
+        yield piece[0][:0].join(piece)
 
 
 _to: list[_Forgiving] = []
@@ -119,13 +149,12 @@ _to: list[_Forgiving] = []
 def together() -> Iterator[None]:
     """Write the lines of the block at once, which takes the system less than one by one."""
     for stream in _to:
-        stream.holds = True
+        stream.hold()
     try:
         yield
     finally:
         for stream in _to:
-            stream.holds = False
-            stream.flush()
+            stream.release()
 
 
 class _ToStructlog(logging.Handler):

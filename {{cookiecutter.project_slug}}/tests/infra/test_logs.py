@@ -238,6 +238,43 @@ class TestLostStream:
                 logging.getLogger("library").error("lost")
 
 
+class TestTogether:
+    def test_is_written_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """But never more than a pipe takes in one piece, nor less than a line."""
+        stream = _Recorded()
+        with recorded():
+            monkeypatch.setattr(sys, "stderr", stream)
+            logs.configure(logs.LogSettings())
+            with logs.together():
+                for size in (10, 10, 1_500, 1_500, 1_500, 9_000, 10):
+                    structlog.get_logger().info("sold", what="x" * size)
+                assert not stream.written
+            structlog.get_logger().info("sold alone")
+        assert [piece.count("sold") for piece in stream.written] == [4, 1, 1, 1, 1]
+        assert all(piece.endswith("\n") for piece in stream.written)
+
+
+class _Recorded:
+    """Standard error, by what it was given at a time."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    @property
+    def buffer(self) -> Self:
+        return self
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str | bytes) -> int:
+        self.written.append(text if isinstance(text, str) else text.decode())
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 class _Full:
     """Standard error on a device without space."""
 

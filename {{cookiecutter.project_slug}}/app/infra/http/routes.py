@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 _OPTIONS = signature(APIRoute).parameters.keys() - {"form_limits", "response_model"}
@@ -19,9 +19,20 @@ _OPTIONS = signature(APIRoute).parameters.keys() - {"form_limits", "response_mod
 def flatten(app: FastAPI) -> None:
     """Put the routes of included routers in the place of these, in their order.
 
-    A router that has anything but routes of FastAPI stays as it is.
+    A router that has anything but routes of FastAPI stays as it is. The pages of the documentation,
+    which FastAPI declares first, are asked for least, and come last.
     """
-    app.router.routes[:] = [each for route in app.router.routes for each in _flat(route)]
+    flat = [each for route in app.router.routes for each in _flat(route)]
+    urls = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
+    pages = [route for route in flat if isinstance(route, Route) and route.path in urls]
+    others = [route for route in flat if route not in pages]
+    hidden = any(_takes(route, page.path) for route in others for page in pages)
+    app.router.routes[:] = flat if hidden else [*others, *pages]
+
+
+def _takes(route: BaseRoute, path: str) -> bool:
+    match, _ = route.matches({"type": "http", "method": "GET", "path": path})
+    return match is not Match.NONE
 
 
 def _flat(route: BaseRoute) -> list[BaseRoute]:
@@ -47,9 +58,12 @@ class _Route(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self._fixed = path.partition("{")[0]
+        self._begins, parameter, _ = path.partition("{")
+        self._is_whole = not parameter
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if not scope["path"].startswith(self._fixed) and not scope.get("root_path"):
+        path = scope["path"]
+        other = path != self._begins if self._is_whole else not path.startswith(self._begins)
+        if other and not scope.get("root_path"):
             return Match.NONE, {}
         return super().matches(scope)

@@ -119,7 +119,28 @@ def test_others_stay(flat: FastAPI) -> None:
     flat.include_router(within)
     before = flat.router.routes[-2:]
     routes.flatten(flat)
-    assert flat.router.routes[-2:] == before
+    assert [route for route in flat.router.routes if route in before] == before
+
+
+def test_documentation_comes_last() -> None:
+    """It is asked for least."""
+    app = FastAPI()
+    app.include_router(books)
+    routes.flatten(app)
+    pages = ["/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"]
+    assert [getattr(route, "path", "") for route in app.routes[-4:]] == pages
+    assert len(app.routes) > len(pages)
+
+
+async def test_documentation_stays_before_who_takes_all(flat: FastAPI) -> None:
+    @flat.get("/{anything:path}")
+    async def anything() -> str:
+        return "anything"
+
+    routes.flatten(flat)
+    client = AsyncClient(transport=ASGITransport(app=flat), base_url="http://service")
+    assert "paths" in (await client.get("/openapi.json")).json()
+    assert (await client.get("/other")).json() == "anything"
 
 
 async def test_of_the_service(app: FastAPI) -> None:
