@@ -139,6 +139,9 @@ def install(app: FastAPI) -> None:
         if _was_not_read(request, error.errors()):
             detail = "Send the body as JSON, with Content-Type: application/json."
             return _response(request.scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+        # FastAPI's frame keeps the error, which keeps the frame, and with it a body of megabytes
+        # until the garbage collector comes.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         return _invalid(request.scope, error.errors())
 
     async def on_crash(request: Request, _error: Exception) -> Response:

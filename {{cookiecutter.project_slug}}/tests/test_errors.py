@@ -1,10 +1,12 @@
 """Every error is a problem document (RFC 9457), whoever raises it."""
 
+import gc
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Cookie, FastAPI, Header, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from httpx2 import AsyncClient
 from pydantic import BaseModel, Field
@@ -189,6 +191,18 @@ class TestValidation:
         """400, since there is no field to point at."""
         headers = {"Content-Type": "application/json"}
         problem(await client.post("/probe/things", content=body, headers=headers), 400)
+
+    async def test_malformed_json_is_let_go_of(self, client: AsyncClient) -> None:
+        """A body of megabytes is not left to the garbage collector."""
+        headers = {"Content-Type": "application/json"}
+        gc.collect()
+        gc.disable()
+        try:
+            await client.post("/probe/things", content=b'{"parts": x}', headers=headers)
+            kept = [each for each in gc.get_objects() if type(each) is RequestValidationError]
+        finally:
+            gc.enable()
+        assert kept == []
 
     async def test_malformed_json_says_it_well(self, client: AsyncClient) -> None:
         """Also where the parser's own words end in the middle of a sentence."""

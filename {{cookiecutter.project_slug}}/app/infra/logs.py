@@ -184,7 +184,10 @@ def context() -> dict[str, object]:
     current = request_id.get()
     carried: dict[str, object] = {} if current is None else {"request_id": current}
     for addition in additions:
-        carried.update(addition())
+        try:
+            carried.update(addition())
+        except Exception as error:  # noqa: BLE001  # a line is written, and a request served
+            carried["without"] = _described(error)
     return carried
 
 

@@ -9,9 +9,8 @@ from tests.processes import environment
 MADE = """
 import gc
 from app.main import from_environment
-usual = gc.get_threshold()[0]
 app = from_environment()
-print(gc.get_freeze_count(), gc.get_threshold()[0] / usual)
+print(gc.get_freeze_count(), gc.get_threshold()[0])
 """
 
 
@@ -26,4 +25,4 @@ def test_what_was_there_before_is_left_alone(tmp_path: Path) -> None:
         text=True,
     ).stdout.split()
     assert int(told[0]) > 10_000
-    assert float(told[1]) > 4
+    assert int(told[1]) >= 2_000

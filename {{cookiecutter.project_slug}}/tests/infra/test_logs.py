@@ -107,6 +107,20 @@ class TestJson:
         assert inside["request_id"] == "abc"
 
 
+class TestAdditions:
+    def test_one_that_fails_costs_no_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The line says so, and has the others."""
+
+        def fail() -> dict[str, object]:
+            raise LookupError("absent")
+
+        monkeypatch.setattr(logs, "additions", [fail, lambda: {"trace": "abc"}])
+        with recorded() as log:
+            structlog.get_logger().info("sold")
+        [line] = log.lines
+        assert (line["without"], line["trace"]) == ("LookupError('absent')", "abc")
+
+
 class TestLevel:
     @pytest.mark.parametrize(
         ("level", "written"),

@@ -5,8 +5,9 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
+from app.infra.database.dialect import Failure
 from app.infra.database.postgresql import Postgresql
-from app.infra.database.prepared import Row
+from app.infra.database.prepared import Found
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -22,15 +23,25 @@ class Asyncpg(Postgresql):
     example_url = "postgresql+asyncpg://user:password@host/database"
 
     @staticmethod
-    async def fetch(connection: Any, sql: str, values: Sequence[Any]) -> Sequence[Row]:
-        rows: Sequence[Row] = await connection.fetch(sql, *values)
+    async def fetch(connection: Any, sql: str, values: Sequence[Any]) -> Found:
+        rows: Found = await connection.fetch(sql, *values)
         return rows
 
     def has_failed(self, error: Exception) -> bool:
         if isinstance(error, asyncpg.PostgresError):
             # These are a connection that is lost, and a server that is being stopped.
             return not str(error.sqlstate).startswith(("08", "57P"))
-        return isinstance(error, asyncpg.InterfaceError)  # nothing was sent
+        # Nothing was sent; the latter when the server's last words are here, and its end is not.
+        return isinstance(error, asyncpg.InterfaceError) or (
+            isinstance(error, asyncpg.InternalClientError)
+            and str(error).startswith("cannot switch to state")
+        )
+
+    def is_good(self, connection: Any, error: Exception) -> bool:
+        return not (connection.is_closed() or isinstance(error, asyncpg.InternalClientError))
+
+    def own_failure(self, error: Exception) -> Failure | None:
+        return Failure.LATE if isinstance(error, asyncpg.QueryCanceledError) else None
 
     def is_stale_plan(self, error: BaseException) -> bool:
         return isinstance(error.__cause__, asyncpg.InvalidCachedStatementError)

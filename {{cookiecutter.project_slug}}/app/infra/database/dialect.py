@@ -49,6 +49,14 @@ class Dialect(ABC):
         """Whether the driver says for sure, by `error`, that a statement has changed nothing."""
         return False
 
+    def is_good(self, connection: Any, error: Exception) -> bool:  # noqa: ARG002
+        """Whether the driver's `connection` can be used again after `error`."""
+        return False
+
+    def own_failure(self, error: Exception) -> Failure | None:  # noqa: ARG002
+        """What an error of the driver's own means; None when SQLAlchemy knows better."""
+        return None
+
     @abstractmethod
     def engine_options(self) -> dict[str, Any]:
         """What `create_async_engine` is given besides the URL and the pool."""

@@ -1,7 +1,6 @@
 """The engine, and the two ways to use it."""
 
 import asyncio
-import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -26,15 +25,15 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.util import greenlet_spawn
 
 from app.errors import ServiceError, StartupError
 from app.infra import timing
 from app.infra.database import unit
 from app.infra.database.batcher import Batcher
 from app.infra.database.dialect import Dialect
+from app.infra.database.driver import Driver
 from app.infra.database.pool import pool_class
-from app.infra.database.prepared import Fetch, Prepared, Row
+from app.infra.database.prepared import Found, Prepared
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.statements import StatementWatch
 from app.infra.database.unit import Unit, cause_of
@@ -42,9 +41,6 @@ from app.infra.database.unit import Unit, cause_of
 logger = structlog.get_logger()
 
 _OPEN_TIMEOUT_SECONDS = 10.0
-_TURNS_TO_HEAR = 5
-"""Of the event loop: for its words, for its end, for what follows from that; two are to spare."""
-
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -81,6 +77,7 @@ class Database:
         self._engine = self._create_engine(size, overflow, pre_ping=settings.pool_pre_ping)
         # However busy the pool is, health asks the database and not the pool.
         self._health = self._create_engine(1, 0, pre_ping=True)
+        self._driver = Driver(self._engine, dialect, self._statements)
         self._readers = self._engine.execution_options(**dialect.reading_options)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         self._on_gone = on_gone
@@ -137,79 +134,46 @@ class Database:
         async with self._unit(), self._readers.connect() as connection:
             yield connection
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
+    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Found:
         """The rows of a statement that only reads, at the least cost.
 
-        Where the driver can be asked by itself, it is, unless somebody listens to SQLAlchemy's
-        events. Raises what `reading` does.
+        Where the driver can be asked by itself, it is, unless somebody listens to what SQLAlchemy
+        does. Raises what `reading` does.
         """
-        if fetch := self._shorter_way():
-            try:
-                async with self._unit():
-                    return await self._fetch(fetch, prepared, values)
-            except ServiceError:
-                raise
-            except Exception as error:  # noqa: BLE001  # SQLAlchemy knows what it means
-                logger.debug("statement is repeated", cause=cause_of(error))
-        async with self.reading() as connection:
-            rows: Sequence[Row] = (await connection.execute(prepared.statement, values)).all()
-            return rows
+        async with self._unit() as unit:
+            if question := self._driver.question(prepared, values):
+                try:
+                    return await self._driver.ask(question)
+                except Exception as error:  # noqa: BLE001
+                    unit.explain(error)
+                    # SQLAlchemy knows what it means.
+                    logger.debug("statement is repeated", cause=cause_of(error))
+            async with self._readers.connect() as connection:
+                rows: Found = (await connection.execute(prepared.statement, values)).all()
+                return rows
 
     async def change(
         self, prepared: Prepared, values: Mapping[str, Any], conflict: Callable[[], ServiceError]
-    ) -> Sequence[Row]:
+    ) -> Found:
         """What a statement returns that is a unit of work by itself, at the least cost.
 
         Raises what `writing` does, and `conflict()` where a constraint is in the way.
         """
-        if fetch := self._shorter_way():
-            try:
-                async with self._unit(), self.dialect.turn():
-                    return await self._fetch(fetch, prepared, values, changes=True)
-            except ServiceError:
-                raise
-            except Exception as error:
-                if not self.dialect.has_failed(error):
-                    # Sent, it may have been kept.
-                    raise self._unit().gone(cause_of(error)) from error
-        async with self.writing() as session:
-            try:
-                rows: Sequence[Row] = (await session.execute(prepared.statement, values)).all()
-            except IntegrityError as error:
-                raise conflict() from error
-            return rows
-
-    def _shorter_way(self) -> Fetch | None:
-        """How the driver is asked by itself, where it can be, and nobody would miss it."""
-        alone = self._statements.is_alone(self._engine.sync_engine)
-        return self.dialect.fetch if alone else None
-
-    async def _fetch(
-        self,
-        fetch: Fetch,
-        prepared: Prepared,
-        values: Mapping[str, Any],
-        *,
-        changes: bool = False,
-    ) -> Sequence[Row]:
-        text = prepared.text(self._engine.dialect)
-        lent = await self._engine.raw_connection()
-        try:
-            if changes:
-                # The driver hears that the server has closed the connection, with its last words:
-                # what is sent to nobody may not be repeated, since it could have been to somebody.
-                for _ in range(_TURNS_TO_HEAR):
-                    await asyncio.sleep(0)
-            started = time.perf_counter()
-            found = await fetch(lent.driver_connection, text.sql, text.values(values))
-            self._statements.count(text.sql, time.perf_counter() - started)
-        except BaseException as error:
-            # Nobody knows what a driver that was interrupted was in the middle of.
-            interrupted = not isinstance(error, Exception)
-            await greenlet_spawn(lent.invalidate if interrupted else lent.close)
-            raise
-        await greenlet_spawn(lent.close)
-        return text.rows(found)
+        async with self._unit() as unit, self.dialect.turn():
+            if question := self._driver.question(prepared, values):
+                try:
+                    return await self._driver.ask(question, changes=True)
+                except Exception as error:
+                    unit.explain(error)
+                    if not self.dialect.has_failed(error):
+                        # Sent, it may have been kept.
+                        raise unit.gone(error) from error
+            async with self._session(unit) as session:
+                try:
+                    found: Found = (await session.execute(prepared.statement, values)).all()
+                except IntegrityError as error:
+                    raise conflict() from error
+                return found
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
@@ -220,12 +184,17 @@ class Database:
             Unavailable: the database is gone or busy, or no connection became free in time.
             TimedOut: the database gave a statement up.
         """
-        async with self._unit() as work, self.dialect.turn(), self._sessions() as session:
+        async with self._unit() as unit, self.dialect.turn(), self._session(unit) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _session(self, unit: Unit) -> AsyncIterator[AsyncSession]:
+        async with self._sessions() as session:
             with _around(_Around(self, session)):
                 yield session
             # Statements count by themselves, and must not do so twice.
             await session.flush()
-            work.commits = True
+            unit.commits = True
             with timing.measured("database"):
                 await session.commit()
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.errors import ServiceError, StartupError, Unavailable
 from app.infra.database import freshness
 from app.infra.database.engine import Database
-from app.infra.database.prepared import Prepared, Row
+from app.infra.database.prepared import Found, Prepared
 from app.infra.database.server import ServerDialect, ServerSettings
 from app.infra.database.unit import cause_of
 from app.infra.lifecycle import ended
@@ -168,7 +168,7 @@ class ReplicatedDatabase(Database):
         async with AsyncExitStack() as stack:
             yield await self._connect(stack)
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
+    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Found:
         while (replica := self._next_replica()) is not None:
             try:
                 return await replica.fetch(prepared, values)
@@ -185,7 +185,7 @@ class ReplicatedDatabase(Database):
 
     async def change(
         self, prepared: Prepared, values: Mapping[str, Any], conflict: Callable[[], ServiceError]
-    ) -> Sequence[Row]:
+    ) -> Found:
         freshness.pin()
         return await super().change(prepared, values, conflict)
 

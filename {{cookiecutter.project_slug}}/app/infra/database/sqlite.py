@@ -17,7 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from app.errors import Unavailable
 from app.infra import timing
 from app.infra.database.dialect import Dialect, Failure, updates
-from app.infra.database.prepared import Row
+from app.infra.database.prepared import Found
 from app.infra.database.settings import DatabaseSettings
 from app.infra.database.tables import Identity
 
@@ -54,13 +54,19 @@ class Sqlite(Dialect):
         self._turns = Turns(settings.acquire_timeout_seconds)
 
     @staticmethod
-    async def fetch(connection: Any, sql: str, values: Sequence[Any]) -> Sequence[Row]:
+    async def fetch(connection: Any, sql: str, values: Sequence[Any]) -> Found:
         # One turn of its thread, and not one for each step.
-        rows: Sequence[Row] = await connection.execute_fetchall(sql, values)
+        rows: Found = await connection.execute_fetchall(sql, values)
         return rows
 
     def has_failed(self, error: Exception) -> bool:
         return isinstance(error, sqlite3.IntegrityError)
+
+    def is_good(self, connection: Any, error: Exception) -> bool:  # noqa: ARG002
+        return self.own_failure(error) is None
+
+    def own_failure(self, error: Exception) -> Failure | None:
+        return Failure.GONE if getattr(error, "sqlite_errorcode", 0) & 0xFF in _GONE else None
 
     def engine_options(self) -> dict[str, Any]:
         return {"connect_args": {"factory": _Connection}}
@@ -96,9 +102,7 @@ class Sqlite(Dialect):
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def failure(self, error: DBAPIError) -> Failure | None:
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _GONE:
-            return Failure.GONE
-        return None
+        return self.own_failure(error.orig) if isinstance(error.orig, Exception) else None
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         return self._turns.next()

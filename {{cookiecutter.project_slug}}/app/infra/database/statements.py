@@ -30,7 +30,12 @@ class StatementWatch:
 
     def is_alone(self, engine: Engine) -> bool:
         """Whether nobody else listens to the statements of an engine that this one listens to."""
-        return len(engine.dispatch.before_cursor_execute) == 1
+        events = engine.dispatch
+        return (
+            len(events.before_cursor_execute) == len(events.after_cursor_execute) == 1
+            and not events.before_execute
+            and not events.after_execute
+        )
 
     def listen(self, engine: Engine) -> None:
         """Count the time of each statement towards the request that runs it; log the slow ones."""

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as AcquireTimeout
 
-from app.errors import BadRequest, TimedOut, TryAgain, Unavailable
+from app.errors import BadRequest, ServiceError, TimedOut, TryAgain, Unavailable
 from app.infra.database.dialect import Dialect, Failure
 from app.infra.monitoring import Counter
 
@@ -53,43 +53,59 @@ class Unit:
         try:
             await self._timer.__aexit__(kind, error, traceback)
         except TimeoutError as late:
-            raise self.gone("unit of work timed out") from late
+            raise self.gone(TimeoutError("unit of work timed out")) from late
+        if isinstance(error, Exception):
+            self.explain(error)
+
+    def explain(self, error: Exception) -> None:
+        """Raise what `error` means to a client, if it means anything."""
         if isinstance(error, AcquireTimeout):
             ERRORS.add(self._database, "busy")
             logger.warning("every database connection is busy", cause=type(error).__name__)
             raise Unavailable("Every database connection is busy; try again shortly.") from error
-        if isinstance(error, DBAPIError):
-            self._explain(error)
         if isinstance(error, OverflowError):
             raise BadRequest("A number of the request is too large to be stored.") from error
+        failure = self._failure(error)
+        if failure is not None:
+            raise self._told(failure, error) from error
 
-    def gone(self, cause: str) -> Unavailable:
+    def gone(self, error: BaseException) -> Unavailable:
         """What to raise when the database did not answer; it is told and counted."""
         self._on_gone()
         ERRORS.add(self._database, "gone")
-        logger.warning("database does not answer", cause=cause)
+        logger.warning(Failure.GONE.value, cause=cause_of(error))
         return Unavailable("The database does not answer; try again shortly.")
 
-    def _explain(self, error: DBAPIError) -> None:
-        """Raise what `error` means to a client: its parameters are nobody's business."""
-        refused = getattr(error.orig, "while_connecting", False)
-        failure = Failure.GONE if refused else self._dialect.failure(error)
-        ERRORS.add(self._database, failure.name.lower() if failure else "other")
+    def _failure(self, error: Exception) -> Failure | None:
+        original = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(original, "while_connecting", False):
+            return Failure.GONE
+        if not isinstance(error, DBAPIError):
+            return self._dialect.own_failure(error)
+        failure = self._dialect.failure(error)
         if failure is None:
-            return
+            ERRORS.add(self._database, "other")
+        return failure
+
+    def _told(self, failure: Failure, error: Exception) -> ServiceError:
+        """In words for a client, to whom the parameters of statements are nobody's business."""
+        if failure is Failure.GONE and not isinstance(error, DBAPIError):
+            return self.gone(error)
+        ERRORS.add(self._database, failure.name.lower())
         if failure is Failure.UNFIT:
-            raise BadRequest("A value of the request is too large to be stored.") from error
+            return BadRequest("A value of the request is too large to be stored.")
         logger.warning(failure.value, cause=cause_of(error))
         if failure is Failure.LATE:
-            raise TimedOut("The database took too long; ask for less, or try again.") from error
+            return TimedOut("The database took too long; ask for less, or try again.")
         if failure is Failure.COLLISION:
-            raise TryAgain("Somebody else wrote at the same moment; try again.") from error
+            return TryAgain("Somebody else wrote at the same moment; try again.")
+        assert isinstance(error, DBAPIError)  # noqa: S101
         if not self._dialect.is_stale_plan(error.orig or error):
             self._on_gone()
-        if error.connection_invalidated and not self.commits:
-            # Nothing was kept, and the next connection is a new one.
-            raise TryAgain("The database does not answer; try again shortly.") from error
-        raise Unavailable("The database does not answer; try again shortly.") from error
+        # Nothing was kept, and the next connection is a new one.
+        again = error.connection_invalidated and not self.commits
+        kind = TryAgain if again else Unavailable
+        return kind("The database does not answer; try again shortly.")
 
 
 def cause_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 One ASGI middleware does all of it, since each layer of middleware costs every request.
 """
 
+import asyncio
 import math
 import random
 import re
@@ -125,14 +126,15 @@ class RequestMiddleware:
             if not status:
                 raise
         finally:
-            route = route or _count(scope, CLIENT_LEFT)
+            status = status or _status_of_nothing(left=left)
+            route = route or _count(scope, status)
             seconds = time.perf_counter() - started
             self._log.end(
                 Ended(
                     method=scope["method"],
                     route=route,
                     path=scope["path"],
-                    status=status or CLIENT_LEFT,
+                    status=status,
                     seconds=seconds,
                     waited_seconds=min(seconds, longest_seconds),
                     size_bytes=size_bytes,
@@ -167,6 +169,14 @@ class RequestMiddleware:
             if failure is not None:
                 await send(failure)
             raise
+
+
+def _status_of_nothing(*, left: bool) -> int:
+    """What a request counts as for which no answer was begun."""
+    task = asyncio.current_task()
+    # The server cancels the request itself; somebody else cancels what it waits for.
+    given_up = left or (task is not None and task.cancelling() > 0)
+    return CLIENT_LEFT if given_up else 500  # which the server sends then
 
 
 def _count(scope: Scope, status: int) -> str:

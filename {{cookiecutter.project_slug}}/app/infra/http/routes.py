@@ -9,7 +9,7 @@ from inspect import signature
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from fastapi.routing import APIRoute, RouteContext, _IncludedRouter, iter_route_contexts
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
@@ -19,27 +19,34 @@ _OPTIONS = signature(APIRoute).parameters.keys() - {"form_limits", "response_mod
 def flatten(app: FastAPI) -> None:
     """Put the routes of included routers in the place of these, in their order.
 
-    A router that has anything but routes of FastAPI stays as it is. The pages of the documentation,
-    which FastAPI declares first, are asked for least, and come last.
+    A router that has more than plain routes of FastAPI stays as it is. The pages of the
+    documentation, which FastAPI declares first, are asked for least, and come last.
     """
     flat = [each for route in app.router.routes for each in _flat(route)]
     urls = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
     pages = [route for route in flat if isinstance(route, Route) and route.path in urls]
     others = [route for route in flat if route not in pages]
-    hidden = any(_takes(route, page.path) for route in others for page in pages)
+    hidden = any(_may_take(route, page.path) for route in others for page in pages)
     app.router.routes[:] = flat if hidden else [*others, *pages]
 
 
-def _takes(route: BaseRoute, path: str) -> bool:
-    match, _ = route.matches({"type": "http", "method": "GET", "path": path})
-    return match is not Match.NONE
+def _may_take(route: BaseRoute, path: str) -> bool:
+    return not isinstance(route, Route) or route.path_regex.match(path) is not None
 
 
 def _flat(route: BaseRoute) -> list[BaseRoute]:
-    found = list(iter_route_contexts([route]))
-    if all(isinstance(context.original_route, APIRoute) for context in found):
-        return [_whole(context) for context in found]
-    return [route]
+    return list(map(_whole, iter_route_contexts([route]))) if _is_plain(route) else [route]
+
+
+def _is_plain(route: BaseRoute) -> bool:
+    """Whether it is a route of FastAPI, or a router that a list of such routes says all of."""
+    if not isinstance(route, _IncludedRouter):
+        return type(route) is APIRoute
+    return (
+        not route.include_context.form_limits
+        and not route.effective_low_priority_routes()
+        and all(map(_is_plain, route.original_router.routes))
+    )
 
 
 def _whole(context: RouteContext) -> BaseRoute:
@@ -49,8 +56,7 @@ def _whole(context: RouteContext) -> BaseRoute:
     # What a generator sends one by one FastAPI finds out from its annotation alone.
     if context.stream_item_type is None:
         options["response_model"] = context.response_model
-    kind = _Route if type(route) is APIRoute else type(route)
-    return kind(**options, form_limits=route.form_limits)
+    return _Route(**options, form_limits=route.form_limits)
 
 
 class _Route(APIRoute):

@@ -19,10 +19,11 @@ _WRITE_SECONDS = 0.1
 
 
 class Observations:
-    """What the histograms of a process have observed and not written yet."""
+    """What the histograms of a process have observed and not written yet, in one event loop."""
 
     def __init__(self) -> None:
         self._waiting: list[_Series] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def of(self, family: "Histogram") -> Record:
         """Have `family` observe what it is called with."""
@@ -32,18 +33,28 @@ class Observations:
             series = found.get(labels)
             if series is None:
                 series = found[labels] = _Series(family.labels(*labels) if labels else family)
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:  # a thread, or the end of the process
+            if not self._is_here():
                 series.histogram.observe(amount)
                 return
             if not series.amounts:
                 if not self._waiting:
+                    loop = asyncio.get_running_loop()
                     loop.call_later(_WRITE_SECONDS, self.write, context=Context())
                 self._waiting.append(series)
             series.amounts.append(amount)
 
         return record
+
+    def _is_here(self) -> bool:
+        """Whether the caller is in the loop that writes: not in a thread, nor after its end."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if loop is not self._loop and (self._loop is None or self._loop.is_closed()):
+            self.write()  # what the one before has left
+            self._loop = loop
+        return loop is self._loop
 
     def write(self) -> None:
         """Write what is waiting. To be called where it is observed, since nothing is locked."""

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 
 import pytest
 from httpx2 import AsyncClient, Response
-from sqlalchemy import Engine, Update, event, select, text, update
+from sqlalchemy import Engine, Update, event, literal_column, select, text, update
 
 from app.errors import StartupError, TimedOut
-from app.infra.database import Database
+from app.infra.database import Database, Prepared
+from app.infra.monitoring import listening
 from app.infra.units import unit_of_work
 from app.settings import Settings
 from tests.databases import make_rows, opened, probing, rows, with_database
+from tests.figures import Figures
 from tests.problems import problem
 from tests.recorded import recorded
 from tests.servers import PrivateServer
@@ -161,6 +163,16 @@ class TestLate:
                 await connection.execute(text(sleep))
         async with database.reading() as connection:
             assert await connection.scalar(text("SELECT 1")) == 1
+
+    async def test_a_prepared_one(self, database: Database, sleep: str) -> None:
+        """The same, and it is not asked a second time."""
+        prepared = Prepared(select(literal_column(sleep.removeprefix("SELECT "))))
+        figures = Figures()
+        async with listening(figures):
+            with pytest.raises(TimedOut, match="took too long"):
+                await database.fetch(prepared, {})
+        assert figures.times("database_statement_duration_seconds", "database") == 1
+        assert figures.total("database_errors_total", "database", "late") == 1
 
     async def test_a_request_that_goes_away(self, database: Database, sleep: str) -> None:
         """Its connection is free although its statement was not done."""

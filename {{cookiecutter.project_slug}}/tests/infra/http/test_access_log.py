@@ -234,3 +234,19 @@ class TestClientThatLeft:
                 await task
         [line] = log.of("request")
         assert line["status"] == 499
+
+    async def test_is_not_told_when_nobody_left(self, app: FastAPI) -> None:
+        """A handler that waits for something that somebody cancels has failed."""
+
+        @app.get("/probe/cancelled")
+        async def wait() -> None:
+            task = asyncio.create_task(asyncio.Event().wait())
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await task
+
+        with recorded() as log:
+            with pytest.raises(asyncio.CancelledError):
+                await exchange(app, http_scope("/probe/cancelled"))
+            await asyncio.sleep(0)
+        [line] = log.of("request")
+        assert line["status"] == 500

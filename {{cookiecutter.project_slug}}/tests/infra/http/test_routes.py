@@ -1,9 +1,12 @@
 """Routes in one list."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 from httpx2 import ASGITransport, AsyncClient
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -120,6 +123,63 @@ def test_others_stay(flat: FastAPI) -> None:
     before = flat.router.routes[-2:]
     routes.flatten(flat)
     assert [route for route in flat.router.routes if route in before] == before
+
+
+class Shouting(APIRoute):
+    """A kind of route that an owner has made."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        usual = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            response = await usual(request)
+            return PlainTextResponse(bytes(response.body).upper())
+
+        return handle
+
+
+def more(directory: Path) -> FastAPI:
+    """Routers that have more than a list of routes can say."""
+    (directory / "index.html").write_text("a page")
+    pages = APIRouter(prefix="/pages")
+    pages.frontend("/", directory=directory)
+    forms = APIRouter(prefix="/forms", form_limits={"max_fields": 1})
+
+    @forms.post("")
+    async def limits(request: Request) -> object:
+        return request.scope["fastapi"]["form_limits"]
+
+    loud = APIRouter(prefix="/loud", route_class=Shouting)
+    loud.get("")(author)
+    app = FastAPI()
+    app.include_router(pages)
+    within = APIRouter(prefix="/within")
+    within.include_router(forms)
+    app.include_router(within)
+    app.include_router(loud)
+    app.host("other.example", Starlette(routes=[Route("/", lambda _: PlainTextResponse("other"))]))
+    return app
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "expected"),
+    [
+        ("GET", "http://service/pages/", (200, "a page")),
+        ("POST", "http://service/within/forms", (200, '{"max_fields":1}')),
+        ("GET", "http://service/loud", (200, '"SOMEBODY"')),
+        ("GET", "http://other.example/", (200, "other")),
+        ("GET", "http://service/docs", (200, None)),
+    ],
+)
+async def test_more_than_routes(
+    tmp_path: Path, method: str, url: str, expected: tuple[int, str | None]
+) -> None:
+    """Pages, limits, kinds of routes and hosts are what they were."""
+    app = more(tmp_path)
+    routes.flatten(app)
+    answer = await AsyncClient(transport=ASGITransport(app=app)).request(method, url)
+    assert answer.status_code == expected[0]
+    assert expected[1] in (None, answer.text)
 
 
 def test_documentation_comes_last() -> None:

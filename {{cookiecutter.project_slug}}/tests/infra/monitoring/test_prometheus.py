@@ -56,10 +56,10 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def process(directory: Path) -> Iterator["subprocess.Popen[str]"]:
+def process(directory: Path, program: str = PROCESS) -> Iterator["subprocess.Popen[str]"]:
     """A process that has told its figures."""
     with subprocess.Popen(
-        [sys.executable, "-c", PROCESS],
+        [sys.executable, "-c", program],
         cwd=directory,
         env=environment(),
         stdin=subprocess.PIPE,
@@ -92,6 +92,38 @@ def leave(directory: Path, pid: int, deeds: float) -> None:
         family = name.removesuffix("_total").removesuffix("_sum")
         amounts.write_value(mmap_key(family, name, [], [], "Help"), amount, 0.0)
         amounts.close()
+
+
+# A thread has an event loop of its own for a moment.
+LOOPS = """
+import asyncio
+from app.infra.monitoring import Histogram, listening
+from app.infra.monitoring.prometheus import Prometheus, PrometheusSettings
+
+histogram = Histogram("pauses_seconds", "Pauses")
+
+async def pause():
+    histogram.observe(0.3)
+
+async def main():
+    async with listening(Prometheus(PrometheusSettings())):
+        await asyncio.to_thread(asyncio.run, pause())
+        await pause()
+        await asyncio.to_thread(asyncio.run, pause())
+        await asyncio.sleep(0.2)
+        await pause()
+        print("ready", flush=True)
+        await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+class TestLoops:
+    def test_none_waits_for_another(self, directory: Path) -> None:
+        """What one observes is written, whichever has ended meanwhile; the last is on its way."""
+        with process(directory, LOOPS):
+            assert look().get("pauses_seconds_count") == 3
 
 
 class TestProcesses:

@@ -1,0 +1,68 @@
+"""The driver's own connection, for statements that need nothing else of SQLAlchemy."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
+
+from app.infra.database.dialect import Dialect
+from app.infra.database.prepared import Fetch, Found, Prepared, Text
+from app.infra.database.statements import StatementWatch
+
+_TURNS_TO_HEAR = 5
+"""Of the event loop: for its words, for its end, for what follows from that; two are to spare."""
+
+
+class Question(NamedTuple):
+    """What a driver is asked."""
+
+    fetch: Fetch
+    text: Text
+    values: list[Any]
+
+
+class Driver:
+    """Asks the connections of an engine without it."""
+
+    def __init__(self, engine: AsyncEngine, dialect: Dialect, statements: StatementWatch) -> None:
+        self._engine = engine
+        self._dialect = dialect
+        self._statements = statements
+
+    def question(self, prepared: Prepared, values: Mapping[str, Any]) -> Question | None:
+        """What to `ask`; None where that is not possible, or somebody would miss it."""
+        fetch = self._dialect.fetch
+        if fetch is None or not self._statements.is_alone(self._engine.sync_engine):
+            return None
+        text = prepared.text(self._engine.dialect)
+        if text is None:
+            return None
+        try:
+            return Question(fetch, text, text.values(values))
+        except Exception:  # noqa: BLE001  # SQLAlchemy tells what is wrong with the values
+            return None
+
+    async def ask(self, question: Question, *, changes: bool = False) -> Found:
+        """The rows; raises what the driver raises."""
+        lent = await self._engine.raw_connection()
+        connection = lent.driver_connection
+        try:
+            if changes:
+                # The driver hears that the server has closed the connection, with its last words:
+                # what is sent to nobody may not be repeated, since it could have been to somebody.
+                for _ in range(_TURNS_TO_HEAR):
+                    await asyncio.sleep(0)
+            started = time.perf_counter()
+            try:
+                found = await question.fetch(connection, question.text.sql, question.values)
+            finally:
+                self._statements.count(question.text.sql, time.perf_counter() - started)
+        except BaseException as error:
+            good = isinstance(error, Exception) and self._dialect.is_good(connection, error)
+            await greenlet_spawn(lent.close if good else lent.invalidate)
+            raise
+        await greenlet_spawn(lent.close)
+        return question.text.rows(found)
