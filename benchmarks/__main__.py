@@ -19,16 +19,22 @@ from benchmarks.load import require_wrk
     type=click.Choice(compare.DRIVERS),
     help="A database driver to measure; can be repeated. All, unless one is named.",
 )
+@click.option("--peers", is_flag=True, help="The service that fastapi_template makes, too.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="File for the figures.")
 @click.option("--plot", type=click.Path(path_type=Path), help="SVG file to draw the ratios in.")
 def main(
-    rounds: int, seconds: int, drivers: tuple[str, ...], path: Path | None, plot: Path | None
+    rounds: int,
+    seconds: int,
+    drivers: tuple[str, ...],
+    peers: bool,
+    path: Path | None,
+    plot: Path | None,
 ) -> None:
     """Compare the service with bare applications, by CPU time for each request."""
     require_wrk()
     with tempfile.TemporaryDirectory() as scratch:
         chosen = drivers or compare.DRIVERS
-        with compare.subjects(Path(scratch), drivers=chosen) as subjects:
+        with compare.subjects(Path(scratch), drivers=chosen, peers=peers) as subjects:
             found = compare.measure(subjects, rounds=rounds, seconds=seconds, warm_seconds=1)
     click.echo(report.table(found))
     if path is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.databases import database
 from benchmarks.load import Load, drive
+from benchmarks.peers import fastapi_template
 from benchmarks.subjects import (
     CROWD,
     HIT,
@@ -81,10 +82,14 @@ def measure(
 
 
 @contextmanager
-def subjects(scratch: Path, *, drivers: Sequence[str] = DRIVERS) -> Iterator[list[Subject]]:
-    """The service with each driver and cache, and its references on the same data."""
+def subjects(
+    scratch: Path, *, drivers: Sequence[str] = DRIVERS, peers: bool = False
+) -> Iterator[list[Subject]]:
+    """The service with each driver and cache, its references on the same data, and its peers."""
     stored = {"read by id": READ, "page of 20": PAGE, "insert": INSERT}
     with ExitStack() as stack:
+        # First: what may be missing is told before minutes are spent.
+        others = [stack.enter_context(fastapi_template(scratch))] if peers else []
         urls = {
             driver: stack.enter_context(database(driver))
             for driver in drivers
@@ -118,7 +123,7 @@ def subjects(scratch: Path, *, drivers: Sequence[str] = DRIVERS) -> Iterator[lis
                 )
         for cache in CACHES:
             chosen += _cached(scratch, cache)
-        yield chosen
+        yield chosen + others
 
 
 def _cached(scratch: Path, cache: str) -> list[Subject]:

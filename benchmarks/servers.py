@@ -18,6 +18,8 @@ ON_SERVER_CORE = ["taskset", "-c", str(_CORES[0])] if len(_CORES) > 1 else []
 ON_LOAD_CORE = ["taskset", "-c", str(_CORES[1])] if len(_CORES) > 1 else []
 _PATIENCE_SECONDS = 60.0
 
+LOOP = ["--loop", "uvloop", "--http", "httptools"]
+
 
 @dataclass(frozen=True)
 class Server:
@@ -65,7 +67,7 @@ def serving(
 
 def uvicorn(application: str, *options: str) -> list[str]:
     """The command of an application: the server and the options of the service, one process."""
-    usual = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    usual = [*LOOP, "--no-access-log", "--log-level", "warning"]
     return [sys.executable, "-m", "uvicorn", application, "--port", "{port}", *usual, *options]
 
 

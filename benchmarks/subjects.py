@@ -50,9 +50,11 @@ class Subject:
     folder: Path
     scenarios: Mapping[str, Scenario]
     settings: Mapping[str, str]
+    live: str = LIVE
+    """What answers with 200 as soon as it serves."""
 
     def served(self) -> AbstractContextManager[Server]:
-        return serving(self.command, folder=self.folder, path=LIVE, settings=self.settings)
+        return serving(self.command, folder=self.folder, path=self.live, settings=self.settings)
 
 
 def reference(
