@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from app import bootstrap, errors
 from app.about import read_about
-from app.infra import logs
+from app.infra import garbage, logs
 from app.infra.http import health
 from app.infra.http.drain import Drain
 from app.infra.tasks import Tasks
@@ -59,4 +59,6 @@ def from_environment() -> FastAPI:
     """
     settings = load_settings()
     logs.configure(settings.logs)
-    return create_worker(settings)
+    app = create_worker(settings)
+    garbage.settle()
+    return app
