@@ -4,9 +4,13 @@ Each is an environment variable, or a line in `.env`: `APP_` and the name, with 
 between a room and its setting, as in `APP_HTTP__PORT`. `.env.example` lists them all.
 """
 
+import ast
+import inspect
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import cache
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import BaseModel, SecretStr, ValidationError, model_validator
@@ -98,7 +102,6 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         nested_model_default_partial_update=True,
         extra="ignore",
-        use_attribute_docstrings=True,
     )
 
     environment: Literal["development", "production"] = "development"
@@ -229,7 +232,7 @@ def load_settings() -> Settings:
 
 def _refuse_misspelt() -> None:
     """A variable that is nearly a setting's is taken for one; others may be somebody else's."""
-    settings = [variable for variable, _, _ in describe(Settings.model_construct())]
+    settings = [_variable(*path) for _, path in _fields(Settings.model_construct())]
     groups = [_variable(name) for name in Settings.model_fields]
     given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
     for name in sorted(name.upper() for name in given):
@@ -251,26 +254,47 @@ def _variable(*path: str) -> str:
 
 def describe(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
     """Each setting as its variable, its value (secrets masked) and its description."""
-    for variable, value, description in _fields(settings):
-        yield variable, _shown(value), description
+    for room, path in _fields(settings):
+        yield _variable(*path), _shown(getattr(room, path[-1])), _description(room, path[-1])
 
 
-def _fields(settings: BaseModel, *path: str) -> Iterator[tuple[str, object, str]]:
-    for name, field in type(settings).model_fields.items():
+def _fields(settings: BaseModel, *path: str) -> Iterator[tuple[BaseModel, tuple[str, ...]]]:
+    """The path to each setting, with the settings that it is one of."""
+    for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             yield from _fields(value, *path, name)
         else:
-            yield _variable(*path, name), value, field.description or ""
+            yield settings, (*path, name)
+
+
+def _description(settings: BaseModel, name: str) -> str:
+    found = (_docstrings(each).get(name) for each in type(settings).__mro__)
+    return next(filter(None, found), "")
+
+
+@cache
+def _docstrings(settings: type) -> dict[str, str]:
+    """What stands below each setting. Pydantic can read that too, but would do so at each start."""
+    if settings.__module__.partition(".")[0] != __package__:
+        return {}
+    (declared,) = ast.parse(inspect.getsource(settings)).body
+    assert isinstance(declared, ast.ClassDef)  # noqa: S101
+    return {
+        ast.unparse(setting.target): inspect.cleandoc(str(ast.literal_eval(text.value)))
+        for setting, text in pairwise(declared.body)
+        if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
 
 
 def example() -> str:
     """The text of `.env.example`: every setting with its default, commented out."""
     blocks = []
-    for variable, value, description in _fields(Settings.model_construct()):
+    for room, path in _fields(Settings.model_construct()):
+        value = getattr(room, path[-1])
         shown = "" if isinstance(value, SecretStr) else _written(value)
-        comment = description.replace("\n", "\n# ")
-        blocks.append(f"# {comment}\n# {variable}={shown}\n")
+        comment = _description(room, path[-1]).replace("\n", "\n# ")
+        blocks.append(f"# {comment}\n# {_variable(*path)}={shown}\n")
     return "\n".join(blocks)
 
 

@@ -31,7 +31,7 @@ additions: list[Callable[[], Mapping[str, object]]] = []
 """What every line carries besides, asked for when it is written."""
 
 
-class LogSettings(BaseModel, use_attribute_docstrings=True):
+class LogSettings(BaseModel):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is written."""
 

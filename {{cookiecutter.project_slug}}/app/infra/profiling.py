@@ -29,7 +29,7 @@ _CACHE_HEADERS = frozenset({b"cache-control", b"pragma"})
 _INTERVAL_SECONDS = 0.0001
 
 
-class ProfilingSettings(BaseModel, use_attribute_docstrings=True):
+class ProfilingSettings(BaseModel):
     token: Annotated[SecretStr, Field(min_length=16)] | None = None
     """A request that carries it as `X-Profile` is answered with its own profile, as HTML."""
 

@@ -14,7 +14,7 @@ from app.infra.redis_url import RedisUrl
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class RedisConnection(BaseModel, use_attribute_docstrings=True):
+class RedisConnection(BaseModel):
     """Settings of whatever is kept in a Redis."""
 
     url: RedisUrl

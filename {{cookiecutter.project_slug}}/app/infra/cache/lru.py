@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 _OVERHEAD_BYTES = 300
 
 
-class MemoryBounds(BaseModel, use_attribute_docstrings=True):
+class MemoryBounds(BaseModel):
     max_entries: Annotated[int, Field(ge=1)] = 10_000
     """Number of entries in the memory of each process."""
 

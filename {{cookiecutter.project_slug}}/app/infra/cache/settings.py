@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class CacheSettings(BaseModel, use_attribute_docstrings=True):
+class CacheSettings(BaseModel):
     version: Annotated[int, Field(ge=0)] = 1
     """Number of the key space: counted up, what older releases have cached is left behind."""
 

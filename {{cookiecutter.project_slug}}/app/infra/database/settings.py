@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
 
 
-class DatabaseSettings(BaseModel, use_attribute_docstrings=True):
+class DatabaseSettings(BaseModel):
     url: Annotated[str, Field(repr=False)]
     """Where the data is."""
 

@@ -11,7 +11,7 @@ TRUST_NONE = "none"
 Hosts = Annotated[list[Annotated[str, Field(pattern=r"^(\*|(\*\.)?[^*/]+)$")]], *JSON]
 
 
-class HttpSettings(BaseModel, use_attribute_docstrings=True):
+class HttpSettings(BaseModel):
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 inside a container."""
 

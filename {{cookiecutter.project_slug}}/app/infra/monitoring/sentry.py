@@ -43,7 +43,7 @@ def _parsed(dsn: SecretStr) -> SecretStr:
     return dsn
 
 
-class SentrySettings(BaseModel, use_attribute_docstrings=True):
+class SentrySettings(BaseModel):
     dsn: Annotated[SecretStr, AfterValidator(_parsed)] | None = None
     """Where errors are sent, as Sentry shows it under Client Keys; unset, they are only logged."""
 

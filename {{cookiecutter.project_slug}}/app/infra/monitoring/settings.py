@@ -24,7 +24,7 @@ DURATION_BUCKETS = [
 ]  # fmt: skip
 
 
-class MonitoringSettings(BaseModel, use_attribute_docstrings=True):
+class MonitoringSettings(BaseModel):
     duration_buckets_seconds: Buckets = DURATION_BUCKETS
     """Upper bounds of the buckets that durations are counted in, as JSON."""
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 Lifetime = Annotated[float, Field(gt=0, le=366 * 86_400)]
 
 
-class SessionSettings(BaseModel, use_attribute_docstrings=True):
+class SessionSettings(BaseModel):
     cookie: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "session"
     """Name of the cookie; encrypted connections put `__Host-` before it."""
 

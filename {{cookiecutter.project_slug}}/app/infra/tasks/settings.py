@@ -8,7 +8,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[float, Field(gt=0, le=366 * 86_400)]
 
 
-class TaskSettings(BaseModel, use_attribute_docstrings=True):
+class TaskSettings(BaseModel):
     concurrency: Annotated[int, Field(ge=1, le=1_000)] = 10
     """Number of jobs that one process runs at once."""
 
