@@ -4,16 +4,12 @@ FastAPI keeps the routers that an application includes as a tree, and looks for 
 request on every level of it, twice.
 """
 
-from collections.abc import Callable
-from inspect import signature
-from typing import Any
+from functools import cached_property
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, _IncludedRouter, iter_route_contexts
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
-
-_OPTIONS = signature(APIRoute).parameters.keys() - {"form_limits", "response_model"}
 
 
 def flatten(app: FastAPI) -> None:
@@ -50,26 +46,26 @@ def _is_plain(route: BaseRoute) -> bool:
 
 
 def _whole(context: RouteContext) -> BaseRoute:
-    route = context.original_route
-    assert isinstance(route, APIRoute)  # noqa: S101
-    options = {name: getattr(context, name) for name in _OPTIONS}
-    # What a generator sends one by one FastAPI finds out from its annotation alone.
-    if context.stream_item_type is None:
-        options["response_model"] = context.response_model
-    return _Route(**options, form_limits=route.form_limits)
+    """A route as its routers make it, which FastAPI has found out: to make it anew takes long."""
+    whole = _Route.__new__(_Route)
+    own = vars(context.original_route)
+    vars(whole).update((name, getattr(context, name, value)) for name, value in own.items())
+    return whole
 
 
 class _Route(APIRoute):
     """One that sees at a glance that it is not the one."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        self._begins, parameter, _ = path.partition("{")
-        self._is_whole = not parameter
+    @cached_property
+    def _beginning(self) -> tuple[str, bool]:
+        """Of its paths, up to the first parameter; and whether that is all."""
+        beginning, parameter, _ = self.path.partition("{")
+        return beginning, not parameter
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         path = scope["path"]
-        other = path != self._begins if self._is_whole else not path.startswith(self._begins)
+        beginning, is_all = self._beginning
+        other = path != beginning if is_all else not path.startswith(beginning)
         if other and not scope.get("root_path"):
             return Match.NONE, {}
         return super().matches(scope)
