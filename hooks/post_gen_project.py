@@ -378,7 +378,8 @@ def prune(project: Path, answers: Answers) -> None:
         sys.exit(f"hooks/post_gen_project.py lists {names}, which does not exist: mend its table.")
 
     unwanted = [project / path for path, is_unwanted in REMOVED.items() if is_unwanted(answers)]
-    unwanted += [path for path in project.rglob("*") if path.name in CACHES]
+    for folder, inner, _ in os.walk(project):
+        unwanted += [Path(folder, name) for name in inner if name in CACHES]
     for path in unwanted:
         if path.is_dir():
             shutil.rmtree(path)
@@ -418,16 +419,18 @@ def record(project: Path, answers: dict[str, Any]) -> None:
 
 def of_clone(project: Path, folder: Path) -> tuple[str, str, str] | None:
     """Address, commit and directory of a template in a clone."""
-    top = Path(git(folder, "rev-parse", "--show-toplevel"))
-    if project.is_relative_to(top) or git(folder, "status", "--porcelain"):
+    if git(folder, "status", "--porcelain"):
         return None
-    commit = git(folder, "rev-parse", "HEAD")
+    described = git(folder, "rev-parse", "--show-toplevel", "--show-prefix", "HEAD")
+    top, prefix, commit = described.split("\n")
+    if project.is_relative_to(top):
+        return None
     # A commit that was not pushed is in this clone alone.
     pushed = git(folder, "branch", "--remotes", "--contains", commit)
     remote = git(folder, "remote", "get-url", "origin") if pushed else ""
     # The record is committed, and must hold no password.
     address = re.sub(r"(?<=://)[^/@]*@", "", remote) if "://" in remote else remote
-    return address or str(top), commit, git(folder, "rev-parse", "--show-prefix").strip("/")
+    return address or str(Path(top)), commit, prefix.strip("/")
 
 
 def of_archive(answers: dict[str, Any]) -> tuple[str, str, str] | None:
