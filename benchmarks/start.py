@@ -2,9 +2,12 @@
 
     uv run python -m benchmarks.start
 
-The service under some of its answers beside bare FastAPI, in turns; medians. Linux: it reads /proc.
+The service under some of its answers beside bare FastAPI, in turns; medians. Each has what its user
+installs and nothing else, since libraries import others where they find them, and its bytecode.
+Linux: it reads /proc.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -12,6 +15,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -44,6 +48,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, database("asyncpg") as url:
         scratch = Path(name)
         subjects = chosen(scratch, url)
+        for subject in subjects:
+            started(subject)
         figures: dict[tuple[str, str], list[float]] = defaultdict(list)
         for _ in range(ROUNDS):
             for subject in subjects:
@@ -59,11 +65,23 @@ def chosen(scratch: Path, url: str) -> list[Subject]:
     asyncpg = bake(scratch, database_driver="asyncpg")
     default = bake(scratch)
     return [
-        reference(BASE, "bare", {}, url="", scratch=scratch),
-        Subject("nothing chosen", serve_command(), bare, {}, PRODUCTION),
-        service("the defaults", default, {}, url=f"sqlite+aiosqlite:///{default}/start.db"),
-        service("asyncpg", asyncpg, {}, url=url),
+        installed(reference(BASE, "bare", {}, url="", scratch=scratch), bare),
+        installed(Subject("nothing chosen", serve_command(), bare, {}, PRODUCTION), bare),
+        installed(
+            service("the defaults", default, {}, url=f"sqlite+aiosqlite:///{default}/start.db"),
+            default,
+        ),
+        installed(service("asyncpg", asyncpg, {}, url=url), asyncpg),
     ]
+
+
+def installed(subject: Subject, project: Path) -> Subject:
+    """The same with the packages of `project` alone."""
+    uv = os.environ.get("UV", "uv")
+    subprocess.run([uv, "sync", "--quiet", "--no-dev"], check=True, cwd=project)
+    command = [str(project / ".venv" / "bin" / "python"), *subject.command[1:]]
+    settings = {**subject.settings, "PYTHONDONTWRITEBYTECODE": ""}
+    return replace(subject, command=command, settings=settings)
 
 
 def started(subject: Subject) -> dict[str, float]:
