@@ -49,16 +49,21 @@ def configure(settings: LogSettings) -> None:
     if as_console:
         # The default, where rich is installed, writes the values of all variables along.
         formatter = structlog.dev.plain_traceback
-        processors.append(
-            structlog.dev.ConsoleRenderer(timestamp_key="time", exception_formatter=formatter)
-        )
+        processors += [
+            structlog.processors.TimeStamper(fmt="iso", key="time"),
+            structlog.dev.ConsoleRenderer(timestamp_key="time", exception_formatter=formatter),
+        ]
     else:
         processors.append(_render)
     stream = _Forgiving(sys.stderr if as_console else getattr(sys.stderr, "buffer", None))
     _to[:] = [stream]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=type(
+            "Logger",
+            (structlog.make_filtering_bound_logger(level),),
+            {"_proxy_to_logger": _write},
+        ),
         logger_factory=(
             structlog.PrintLoggerFactory(cast("TextIO", stream))
             if as_console
@@ -194,17 +199,29 @@ def context() -> dict[str, object]:
 def _add_context(_logger: object, method: str, event: EventDict) -> EventDict:
     event.update(context())
     event["level"] = "error" if method == "exception" else method
-    event["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return event
+
+
+def _write(
+    logger: structlog.BoundLoggerBase, method: str, event: str | None = None, /, **details: Any
+) -> None:
+    """What structlog does with a line, which copies what it says several times on the way."""
+    line: Any = {**logger._context, **details, "event": event}  # noqa: SLF001  # for subclasses
+    with suppress(structlog.DropEvent):
+        for processor in logger._processors:  # noqa: SLF001
+            line = processor(logger._logger, method, line)  # noqa: SLF001
+        logger._logger.msg(line)  # noqa: SLF001
 
 
 def _render(logger: object, method: str, event: EventDict) -> bytes:
     """One line of JSON. A processor of structlog's own for each step would cost twice as much."""
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, method, event)
+    event["time"] = now = datetime.now(UTC)
     try:
         return to_json(event, fallback=repr, inf_nan_mode="strings")
     except ValueError:  # not UTF-8, circular, or without a representation
+        event["time"] = now.isoformat()
         return json.dumps({key: _described(value) for key, value in event.items()}).encode()
 
 

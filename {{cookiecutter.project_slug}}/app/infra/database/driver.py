@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ManagesConnection
 from sqlalchemy.util import greenlet_spawn
 
 from app.infra.database.dialect import Dialect
+from app.infra.database.pool import WatchedPool
 from app.infra.database.prepared import Fetch, Found, Prepared, Text
 from app.infra.database.statements import StatementWatch
 
@@ -47,7 +49,20 @@ class Driver:
 
     async def ask(self, question: Question, *, changes: bool = False) -> Found:
         """The rows; raises what the driver raises."""
-        lent = await self._engine.raw_connection()
+        pool = self._engine.sync_engine.pool
+        if isinstance(pool, WatchedPool) and (lent := pool.lend()) is not None:
+            try:
+                return await self._ask(lent, question, changes=changes)
+            finally:
+                await pool.take_back(lent)
+        fairy = await self._engine.raw_connection()
+        try:
+            return await self._ask(fairy, question, changes=changes)
+        finally:
+            if fairy.is_valid:
+                await greenlet_spawn(fairy.close)
+
+    async def _ask(self, lent: ManagesConnection, question: Question, *, changes: bool) -> Found:
         connection = lent.driver_connection
         try:
             if changes:
@@ -61,8 +76,8 @@ class Driver:
             finally:
                 self._statements.count(question.text.sql, time.perf_counter() - started)
         except BaseException as error:
-            good = isinstance(error, Exception) and self._dialect.is_good(connection, error)
-            await greenlet_spawn(lent.close if good else lent.invalidate)
+            # Nobody knows what a driver that was interrupted was in the middle of.
+            if not (isinstance(error, Exception) and self._dialect.is_good(connection, error)):
+                await greenlet_spawn(lent.invalidate)
             raise
-        await greenlet_spawn(lent.close)
         return question.text.rows(found)

@@ -1,12 +1,14 @@
 """A pool whose connections go to who has waited longest, and that tells how long that was."""
 
 import asyncio
+import time
 from collections import deque
 from typing import Any
 
 from sqlalchemy import AsyncAdaptedQueuePool, Pool, make_url
-from sqlalchemy.util import await_only
-from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
 from app.infra import timing
 
@@ -53,10 +55,39 @@ class _Queue(AsyncAdaptedQueue[Any]):
             raise
 
 
-class _WatchedPool(AsyncAdaptedQueuePool):
+class WatchedPool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's, with fair turns, which can also be asked for no more than a connection."""
+
     # By which its logger is called: one of SQLAlchemy's, which says little.
     __module__ = AsyncAdaptedQueuePool.__module__
     _queue_class = _Queue
+    _pool: _Queue
+
+    def lend(self) -> ConnectionPoolEntry | None:
+        """A free connection, to be handed to `take_back`, at a third of what a checkout costs.
+
+        Each greenlet of SQLAlchemy's takes memory from the system and gives it back. None where
+        there is more to do than to hand a connection over.
+        """
+        if (
+            self._pool.empty() or self._pre_ping or self.dispatch.checkout or self.dispatch.checkin
+        ):  # fmt: skip
+            return None
+        record: Any = self._pool.get_nowait()
+        if record._is_hard_or_soft_invalidated() or self._is_old(record):  # noqa: SLF001
+            self._pool.put_nowait(record)
+            return None
+        return record  # type: ignore[no-any-return]
+
+    async def take_back(self, record: ConnectionPoolEntry) -> None:
+        """Let others have a connection that was lent, or close one too many."""
+        try:
+            self._pool.put_nowait(record)
+        except Full:
+            await greenlet_spawn(self._return_conn, record)
+
+    def _is_old(self, record: Any) -> bool:
+        return bool(-1 < self._recycle < time.time() - record.starttime)
 
 
 def pool_class(url: str) -> type[Pool]:
@@ -68,4 +99,4 @@ def pool_class(url: str) -> type[Pool]:
     parsed = make_url(url)
     dialect: Any = parsed.get_dialect(_is_async=True)
     usual: type[Pool] = dialect.get_pool_class(parsed)
-    return _WatchedPool if usual is AsyncAdaptedQueuePool else usual
+    return WatchedPool if usual is AsyncAdaptedQueuePool else usual

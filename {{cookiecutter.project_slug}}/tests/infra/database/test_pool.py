@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import event, literal, select
+from sqlalchemy.pool.base import _ConnectionRecord
 
 from app.errors import Unavailable
-from app.infra.database import Database
+from app.infra.database import Database, Prepared
+from app.infra.database.pool import WatchedPool
 from app.settings import Settings
 from tests.databases import opened, with_database
 
@@ -62,3 +65,57 @@ class TestTurns:
                 await waiting(database, served, "late")
         await waiting(database, served, "next")
         assert served == ["next"]
+
+
+ONE = Prepared(select(literal(1)))
+
+
+def pool_of(database: Database) -> WatchedPool:
+    pool = database.engine.sync_engine.pool
+    assert isinstance(pool, WatchedPool)
+    return pool
+
+
+class TestLent:
+    async def test_is_one_of_the_pool(self, database: Database) -> None:
+        """Who asks the driver itself has its turn like everybody, and takes nobody's connection."""
+        pool = pool_of(database)
+
+        async def fetch() -> None:
+            assert [list(row) for row in await database.fetch(ONE, {})] == [[1]]
+
+        async with asyncio.TaskGroup() as group:
+            for turn in range(20):
+                group.create_task(fetch() if turn % 2 else waiting(database, [], "reader"))
+        assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+
+    async def test_one_too_many_is_closed(self, new_database: str) -> None:
+        """One that was opened meanwhile has its place."""
+        settings = with_database(Settings(), url=new_database)
+        async with opened(settings, pool_size=1, pool_overflow=1) as database:
+            pool = pool_of(database)
+            await database.fetch(ONE, {})
+            lent = pool.lend()
+            assert lent is not None
+            async with database.reading():
+                assert pool.checkedout() == 2
+            await pool.take_back(lent)
+            assert (pool.checkedin(), pool.checkedout(), pool.overflow()) == (1, 0, 0)
+            assert await database.fetch(ONE, {})
+
+    async def test_others_are_left_to_sqlalchemy(self, new_database: str) -> None:
+        """Those that are too old, and those that somebody looks at."""
+        settings = with_database(Settings(), url=new_database)
+        async with opened(settings, pool_recycle_seconds=1) as database:
+            pool = pool_of(database)
+            await database.fetch(ONE, {})
+            lent = pool.lend()
+            assert isinstance(lent, _ConnectionRecord)
+            lent.starttime -= 2
+            await pool.take_back(lent)
+            assert pool.lend() is None
+            async with database.reading():
+                pass
+            event.listen(pool, "checkout", lambda *_: None)
+            assert pool.lend() is None
+            assert await database.fetch(ONE, {})
