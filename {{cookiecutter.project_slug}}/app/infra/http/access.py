@@ -7,6 +7,7 @@ that have ended in it, since the same work costs half as much right after itself
 import asyncio
 from collections.abc import Mapping
 from contextvars import Context
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import structlog
@@ -63,10 +64,7 @@ class Ended(NamedTuple):
 
 def count(method: str, route: str, status: int) -> None:
     """Count a request that is answered, before it is: an answer that came was counted."""
-    method = _counted(method)
-    # So that the first error of a route is seen as one.
-    REQUESTS.expect(method, route, "5xx")
-    REQUESTS.add(method, route, f"{status // 100}xx")
+    REQUESTS.add(*_labels(method, route, status))
 
 
 class AccessLog:
@@ -129,6 +127,14 @@ class AccessLog:
         if request.waited_seconds > self._slow_seconds:
             spent = {f"{part}_ms": round(each * 1e3, 2) for part, each in request.parts.items()}
             logger.warning("slow request", **line, **spent)
+
+
+@lru_cache(maxsize=10_000)
+def _labels(method: str, route: str, status: int) -> tuple[str, str, str]:
+    method = _counted(method)
+    # So that the first error of a route is seen as one.
+    REQUESTS.expect(method, route, "5xx")
+    return method, route, f"{status // 100}xx"
 
 
 def _counted(method: str) -> str:

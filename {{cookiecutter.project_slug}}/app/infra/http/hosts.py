@@ -1,6 +1,6 @@
 """Which host names the service answers to."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,12 +23,12 @@ class TrustedHosts:
         self._check = TrustedHostMiddleware(self._remember, allowed_hosts=allowed_hosts)
         self._good: set[bytes] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         known = (
             scope["type"] == "http"
             and (scope["path"] in _OF_PROBES or first(scope["headers"], b"host") in self._good)
         )  # fmt: skip
-        await (self._app if known else self._check)(scope, receive, send)
+        return (self._app if known else self._check)(scope, receive, send)
 
     async def _remember(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = first(scope["headers"], b"host") if scope["type"] == "http" else None

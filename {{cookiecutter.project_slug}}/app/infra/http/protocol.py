@@ -16,21 +16,15 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     of which the last may pass the bound.
     """
 
-    _head_bytes: int | None = None
+    _head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._head_bytes is None or self.transport.is_closing():
+        # The scope of a request is there when it begins, and complete when its head is.
+        if self.scope is None or "method" in self.scope:
+            self._head_bytes = 0
             return
         self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_REFUSAL)
             self.transport.close()
-
-    def on_message_begin(self) -> None:
-        self._head_bytes = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._head_bytes = None
-        super().on_headers_complete()

@@ -8,7 +8,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 
 import structlog
@@ -61,13 +61,13 @@ class RequestMiddleware:
         self._documentation_headers = security_headers(production=production, documentation=True)
         self._documentation_paths = documentation_paths
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Without a coroutine of its own, which would be in the way of each message."""
+        if scope["type"] == "http":
+            return self._serve(scope, receive, send)
         if scope["type"] == "lifespan":
-            await self._start(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._serve(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return self._start(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -216,8 +216,8 @@ def _is_event_stream(start: Message) -> bool:
 
 def _timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:
     """`Server-Timing` in milliseconds (W3C) and `X-Process-Time` in seconds."""
-    entries = b"".join(
-        [b"%b;dur=%.2f, " % (part.encode(), spent * 1e3) for part, spent in parts.items()]
-    )
-    total = b"total;dur=%.2f" % (seconds * 1e3)
-    return [(b"server-timing", entries + total), (b"x-process-time", b"%.6f" % seconds)]
+    entries = "".join([f"{part};dur={spent * 1e3:.2f}, " for part, spent in parts.items()])
+    return [
+        (b"server-timing", f"{entries}total;dur={seconds * 1e3:.2f}".encode()),
+        (b"x-process-time", f"{seconds:.6f}".encode()),
+    ]

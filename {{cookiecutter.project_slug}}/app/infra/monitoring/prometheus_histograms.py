@@ -33,28 +33,28 @@ class Observations:
             series = found.get(labels)
             if series is None:
                 series = found[labels] = _Series(family.labels(*labels) if labels else family)
-            if not self._is_here():
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # a thread, or the end of the process
+                loop = None
+            if loop is None or (loop is not self._loop and not self._moves_to(loop)):
                 series.histogram.observe(amount)
                 return
             if not series.amounts:
                 if not self._waiting:
-                    loop = asyncio.get_running_loop()
                     loop.call_later(_WRITE_SECONDS, self.write, context=Context())
                 self._waiting.append(series)
             series.amounts.append(amount)
 
         return record
 
-    def _is_here(self) -> bool:
-        """Whether the caller is in the loop that writes: not in a thread, nor after its end."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+    def _moves_to(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether `loop` writes from now on, since there is no other one."""
+        if self._loop is not None and not self._loop.is_closed():
             return False
-        if loop is not self._loop and (self._loop is None or self._loop.is_closed()):
-            self.write()  # what the one before has left
-            self._loop = loop
-        return loop is self._loop
+        self.write()  # what the one before has left
+        self._loop = loop
+        return True
 
     def write(self) -> None:
         """Write what is waiting. To be called where it is observed, since nothing is locked."""
