@@ -25,6 +25,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -39,6 +40,9 @@ _TICK_SECONDS = 0.1
 # The supervisor looks at its signals twice a second. A worker that was signalled along with it,
 # as systemd does, must not close its listener before the supervisor has closed its own.
 _SUPERVISOR_LAG_SECONDS = 1.0
+# Uvloop accepts one connection in each turn of the loop from each listener. In a crowd a turn takes
+# long, and who came last would wait for as many turns as there are others.
+_LISTENERS = 16
 # Counted in ticks, each of which is a turn of the loop or more however long a turn takes: for
 # handshakes under way (some round trips); for uvloop, which accepts one connection a turn, to
 # accept a backlog; and for the clients accepted last to write their first request.
@@ -97,6 +101,25 @@ class DrainingServer(uvicorn.Server):
             self._draining = self._supervised and sig != signal.SIGINT
         elif sig == signal.SIGINT:
             self.force_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, several times at the same sockets."""
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        for listener in [sock for server in self.servers for sock in server.sockets]:
+            for _ in range(1, max(1, _LISTENERS // self.config.workers)):
+                again = socket.fromfd(listener.fileno(), listener.family, listener.type)
+                self.servers.append(
+                    await loop.create_server(
+                        self._protocol, sock=again, ssl=self.config.ssl, backlog=self.config.backlog
+                    )
+                )
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        return protocol(  # type: ignore[no-any-return]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, unless told otherwise, and stop."""
