@@ -19,8 +19,9 @@ Answers = dict[str, str]
 # Read by `tools/template.py`, and by cruft, whose format it is.
 RECORD = ".cruft.json"
 UNRECORDED = (
-    "Where it comes from is not recorded, as for what is made within its template, or of one with"
-    " changes that no commit holds: uv run tools/template.py link URL records it."
+    "Where it comes from is not recorded, since it lies within its template, or that has changes"
+    " which no commit holds: when the project is committed in a place of its own,"
+    " uv run tools/template.py link URL --commit COMMIT records it."
 )
 
 

@@ -115,6 +115,12 @@ class TestRefusals:
         project.tool("link", str(template))
         assert project.record["context"]["cookiecutter"] == answers
 
+    def test_revisions_that_go(self, project: Project) -> None:
+        """A database that has them is refused afterwards: it is told how to undo them, in order."""
+        said = project.tool("update", "--set", "task_queue=none", "--dry-run").said
+        undone = [line.split("--undo ")[1].split("`")[0] for line in said.splitlines()[:2]]
+        assert undone == ["tasks_0001", "catalog_0002"]
+
     def test_dry_run(self, project: Project) -> None:
         before = project.tree
         said = project.tool("update", "--set", "cache_backend=redis", "--dry-run").said

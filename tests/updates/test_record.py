@@ -94,7 +94,7 @@ class TestNothing:
         project = started(train.folder, tmp_path / "a")
         assert not (project.folder / ".cruft.json").exists()
         ended = project.tool("update", status=1)
-        assert "link URL records it" in ended.said
+        assert "link URL --commit COMMIT records it" in ended.said
         said = project.tool("link", str(train.folder), "--set", "color=red").said
         assert "0 files differ" in said
         commit(project.folder)
@@ -107,6 +107,16 @@ class TestNothing:
         project = bake(train.folder, train.folder / "tries", {})
         assert not (project / ".cruft.json").exists()
         assert "tools/template.py link URL" in capfd.readouterr().err
+
+    def test_ignored_by_the_repository_around_it(self, train: Train) -> None:
+        """What git ignores it cannot bring back: nothing is recorded, told or merged there."""
+        (train.folder / ".gitignore").write_text("/tries/\n", encoding="utf-8")
+        commit(train.folder)
+        project = Project(bake(train.folder, train.folder / "tries", {}))
+        for command in (["link", str(train.folder)], ["status"], ["update"]):
+            ended = project.tool(*command, status=1)
+            assert "does not have it: move the project out of there" in ended.said
+        assert not (project.folder / ".cruft.json").exists()
 
     def test_folder_without_history(self, train: Train, tmp_path: Path) -> None:
         shutil.rmtree(train.folder / ".git")

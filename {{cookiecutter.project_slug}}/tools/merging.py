@@ -21,6 +21,7 @@ OWNED = (".env", "uv.lock")
 README = "README.md"
 
 COMMAND = "uv run tools/template.py"
+_REVISION = re.compile(r"""^revision\b.*= ["'](.+)["']$""", re.MULTILINE)
 _RELEASE = re.compile(r"v\d+\.\d+\.\d+")
 _SHORTHANDS = {
     "gh:": "https://github.com/",
@@ -190,6 +191,12 @@ class Project:
         where = Repository(folder).run("rev-parse", "--show-toplevel", "--show-prefix", "HEAD")
         if where.returncode:
             raise Refusal("There is no commit to go back to: git init, git add, git commit first.")
+        if not Repository(folder).ask("ls-files", "."):
+            # What it ignores git changes without a word, and cannot bring back.
+            raise Refusal(
+                "The repository around this project does not have it: move the project out of"
+                " there, then git init, git add and git commit."
+            )
         top, self.prefix, _ = where.stdout.splitlines()
         self.repository = Repository(Path(top))
 
@@ -204,9 +211,8 @@ class Project:
             found: object = json.loads((self.folder / RECORD).read_text("utf-8"))
         except FileNotFoundError:
             raise Refusal(
-                "It is not recorded where this project comes from, as for what is made within its"
-                " template, or of one with changes that no commit holds:"
-                f" {COMMAND} link URL records it."
+                "It is not recorded where this project comes from:"
+                f" {COMMAND} link URL --commit COMMIT records it."
             ) from None
         except ValueError as error:
             raise Refusal(f"{RECORD} is damaged ({error}): restore it from git.") from None
@@ -254,6 +260,15 @@ class Project:
         )
         merged = self.repository.run("merge-tree", "--name-only", "--no-messages", ours, theirs)
         return sorted(set(merged.stdout.splitlines()[1:])) if merged.returncode == 1 else []
+
+    def revisions_lost(self, base: str, theirs: str) -> list[str]:
+        """Revisions of the schema that a merge takes away, in the order to undo them."""
+        lost = self.repository.ask(
+            "diff", "--name-only", "--diff-filter=D", base, theirs, "--", "*/migrations/*.py"
+        )
+        texts = [self.repository.ask("show", f"{base}:{name}") for name in lost.splitlines()]
+        named = [_REVISION.search(text) for text in texts]
+        return sorted((found[1] for found in named if found), reverse=True)
 
     def merge(self, theirs: str) -> list[str]:
         """Change files and index by what `theirs` changes; where there are conflicts."""

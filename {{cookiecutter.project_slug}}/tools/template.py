@@ -202,6 +202,15 @@ def _tell(title: str, names: Sequence[str]) -> None:
         click.echo("\n".join([f"{title}:", *(f"  {name}" for name in names)]))
 
 
+def _tell_of_revisions(lost: Sequence[str]) -> None:
+    """A database that has a revision which the code lacks is one that the service refuses."""
+    for revision in lost:
+        click.echo(
+            f"Revision {revision} goes: with the code of before, run `python -m app migrate --undo"
+            f" {revision}` where a database has it and is to be kept."
+        )
+
+
 @commands.command()
 @click.option("--to", "wanted", metavar="TAG", help="A tag, branch or commit of the template.")
 @click.option("--set", "settings", multiple=True, metavar="PROMPT=VALUE", help="Another answer.")
@@ -232,6 +241,7 @@ def update(
         base, theirs, answers = _merged_by(project, old, new, answers)
         for prompt in unanswered:
             click.echo(f"New: {prompt} is {answers[prompt]}.")
+        _tell_of_revisions(project.revisions_lost(base, theirs))
         if dry_run:
             click.echo(project.repository.ask("diff", "--name-status", base, theirs))
             _tell("Conflicts to expect in", project.conflicts(base, theirs))

@@ -24,7 +24,11 @@ def add_to(
     """
 
     @group.command()
-    @click.option("--undo", metavar="SLICE", help="Instead, drop the tables of SLICE.")
+    @click.option(
+        "--undo",
+        metavar="NAME",
+        help="Instead, drop the tables of a slice, or undo a revision and those that follow it.",
+    )
     @click.option("--sql", is_flag=True, help="Instead, print the SQL for an empty database.")
     def migrate(undo: str | None, sql: bool) -> None:
         """Bring the database to the newest revision of every slice.
@@ -42,9 +46,7 @@ def add_to(
                 await (migrations.upgrade() if undo is None else migrations.undo(undo))
 
         asyncio.run(run())
-        click.echo(
-            "The database is up to date." if undo is None else f"The tables of {undo} are gone."
-        )
+        click.echo("The database is up to date." if undo is None else f"{undo} is undone.")
 
     @group.command()
     @click.argument("slice_name", metavar="SLICE")

@@ -45,16 +45,32 @@ class Migrations:
         config.output_buffer = output
         command.upgrade(config, "heads", sql=True)
 
-    async def undo(self, slice_name: str) -> None:
-        """Take back every revision of a slice, and with them its tables and what is in them.
+    async def undo(self, name: str) -> None:
+        """Take back every revision of a slice, or a revision and those that follow it.
+
+        The tables that they made go, and what is in them.
 
         Raises:
-            StartupError: the slice is unknown.
+            StartupError: there is neither a slice nor a revision of this name.
         """
-        self._folder(slice_name)
-        await self._run(
-            lambda connection: command.downgrade(self._config(connection), f"{slice_name}@base")
-        )
+
+        def downgrade(connection: Connection) -> None:
+            config = self._config(connection)
+            if name in self._folders:
+                command.downgrade(config, f"{name}@base")
+                return
+            found = ScriptDirectory.from_config(config).revision_map.get_revision(name)
+            assert found is not None  # noqa: S101
+            before = found.down_revision or f"{next(iter(found.branch_labels))}@base"
+            command.downgrade(config, str(before))
+
+        if name not in self._folders and name not in self._revisions():
+            self._folder(name)
+        await self._run(downgrade)
+
+    def _revisions(self) -> set[str]:
+        script = ScriptDirectory.from_config(self._config())
+        return {each.revision for each in script.walk_revisions()}
 
     async def pending(self) -> list[str]:
         """The newest revisions that the database does not have yet, by id."""
@@ -171,9 +187,9 @@ class Migrations:
             ) from error
         except CommandError as error:
             raise StartupError(
-                f"The database does not fit the revisions ({error});"
-                " bring back the slice that wrote it and run `python -m app migrate --undo SLICE`,"
-                " or start from an empty database."
+                f"The database does not fit the revisions ({error}); run `python -m app migrate"
+                " --undo` and the name of the revision with the code that has it, or start from an"
+                " empty database."
             ) from error
 
 

@@ -30,7 +30,7 @@ class TestMigrate:
         run(tmp_path, "migrate")
         for name in bootstrap.migrations():
             ended = run(tmp_path, "migrate", "--undo", name)
-            assert ended.stdout == f"The tables of {name} are gone.\n"
+            assert ended.stdout == f"{name} is undone.\n"
         ended = run(tmp_path, "migrate", "--undo", "ghosts")
         assert ended.returncode == 1
         assert "bootstrap.py" in ended.stderr.splitlines()[-1]

@@ -93,6 +93,11 @@ class TestSlices:
         assert first.stem.split("_")[0] in second.read_text()
         await both.upgrade()
 
+        await both.undo(second.stem.split("_")[0])
+        assert await both.pending() != []
+        assert await tables(database) == {"alembic_version", "mark", "note"}
+        await both.upgrade()
+
         alone = Migrations(database, metadata, {"notes": folders["notes"]})
         with pytest.raises(StartupError, match="--undo"):
             await alone.upgrade()
