@@ -289,15 +289,8 @@ class _Recorded:
         """Nothing is held back."""
 
 
-class _Full:
+class _Full(_Recorded):
     """Standard error on a device without space."""
-
-    @property
-    def buffer(self) -> Self:
-        return self
-
-    def isatty(self) -> bool:
-        return False
 
     def write(self, _text: str | bytes) -> int:
         raise OSError("No space left on device")

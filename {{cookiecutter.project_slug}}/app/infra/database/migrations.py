@@ -53,24 +53,17 @@ class Migrations:
         Raises:
             StartupError: there is neither a slice nor a revision of this name.
         """
+        target = f"{name}@base" if name in self._folders else self._before(name)
+        await self._run(lambda connection: command.downgrade(self._config(connection), target))
 
-        def downgrade(connection: Connection) -> None:
-            config = self._config(connection)
-            if name in self._folders:
-                command.downgrade(config, f"{name}@base")
-                return
-            found = ScriptDirectory.from_config(config).revision_map.get_revision(name)
-            assert found is not None  # noqa: S101
-            before = found.down_revision or f"{next(iter(found.branch_labels))}@base"
-            command.downgrade(config, str(before))
-
-        if name not in self._folders and name not in self._revisions():
-            self._folder(name)
-        await self._run(downgrade)
-
-    def _revisions(self) -> set[str]:
+    def _before(self, revision: str) -> str:
+        """What is left when a revision is undone."""
         script = ScriptDirectory.from_config(self._config())
-        return {each.revision for each in script.walk_revisions()}
+        found = {each.revision: each for each in script.walk_revisions()}
+        if revision not in found:
+            self._folder(revision)
+        first, *_ = found[revision].branch_labels
+        return str(found[revision].down_revision or f"{first}@base")
 
     async def pending(self) -> list[str]:
         """The newest revisions that the database does not have yet, by id."""

@@ -69,9 +69,7 @@ class WatchedPool(AsyncAdaptedQueuePool):
         Each greenlet of SQLAlchemy's takes memory from the system and gives it back. None where
         there is more to do than to hand a connection over.
         """
-        if (
-            self._pool.empty() or self._pre_ping or self.dispatch.checkout or self.dispatch.checkin
-        ):  # fmt: skip
+        if self._pool.empty() or self._pre_ping or self.dispatch.checkout or self.dispatch.checkin:
             return None
         record: Any = self._pool.get_nowait()
         if record._is_hard_or_soft_invalidated() or self._is_old(record):  # noqa: SLF001

@@ -38,11 +38,7 @@ class Prepared:
         compiled: Any = self.statement.compile(dialect=dialect, column_keys=self._columns)
         # Values that are made for each execution, lists that become as many parameters as they
         # have items, and names that are not those which the caller gives.
-        if (
-            compiled.insert_prefetch
-            or compiled.post_compile_params
-            or compiled.escaped_bind_names
-        ):  # fmt: skip
+        if compiled.insert_prefetch or compiled.post_compile_params or compiled.escaped_bind_names:
             return None
         types = [column.type.dialect_impl(dialect) for column in self.statement.exported_columns]
         try:
@@ -52,10 +48,7 @@ class Prepared:
         return Text(
             sql=str(compiled),
             _parameters=[
-                (
-                    name,
-                    compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect),
-                )
+                (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
                 for name in compiled.positiontup
             ],
             _fixed={

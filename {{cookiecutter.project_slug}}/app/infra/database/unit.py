@@ -71,14 +71,17 @@ class Unit:
 
     def gone(self, error: BaseException) -> Unavailable:
         """What to raise when the database did not answer; it is told and counted."""
-        self._on_gone()
+        if not self._dialect.is_stale_plan(_original(error)):
+            self._on_gone()
         ERRORS.add(self._database, "gone")
         logger.warning(Failure.GONE.value, cause=cause_of(error))
-        return Unavailable("The database does not answer; try again shortly.")
+        # Nothing was kept, and the next connection is a new one.
+        renewed = isinstance(error, DBAPIError) and error.connection_invalidated
+        kind = TryAgain if renewed and not self.commits else Unavailable
+        return kind("The database does not answer; try again shortly.")
 
     def _failure(self, error: Exception) -> Failure | None:
-        original = error.orig if isinstance(error, DBAPIError) else error
-        if getattr(original, "while_connecting", False):
+        if getattr(_original(error), "while_connecting", False):
             return Failure.GONE
         if not isinstance(error, DBAPIError):
             return self._dialect.own_failure(error)
@@ -89,7 +92,7 @@ class Unit:
 
     def _told(self, failure: Failure, error: Exception) -> ServiceError:
         """In words for a client, to whom the parameters of statements are nobody's business."""
-        if failure is Failure.GONE and not isinstance(error, DBAPIError):
+        if failure is Failure.GONE:
             return self.gone(error)
         ERRORS.add(self._database, failure.name.lower())
         if failure is Failure.UNFIT:
@@ -97,18 +100,15 @@ class Unit:
         logger.warning(failure.value, cause=cause_of(error))
         if failure is Failure.LATE:
             return TimedOut("The database took too long; ask for less, or try again.")
-        if failure is Failure.COLLISION:
-            return TryAgain("Somebody else wrote at the same moment; try again.")
-        assert isinstance(error, DBAPIError)  # noqa: S101
-        if not self._dialect.is_stale_plan(error.orig or error):
-            self._on_gone()
-        # Nothing was kept, and the next connection is a new one.
-        again = error.connection_invalidated and not self.commits
-        kind = TryAgain if again else Unavailable
-        return kind("The database does not answer; try again shortly.")
+        return TryAgain("Somebody else wrote at the same moment; try again.")
+
+
+def _original(error: BaseException) -> BaseException:
+    """The driver's own, where SQLAlchemy has made one of it."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig else error
 
 
 def cause_of(error: BaseException) -> str:
     """What went wrong, in one line."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    cause = _original(error)
     return " ".join(str(cause).split()) or type(cause).__name__
