@@ -50,7 +50,7 @@ class Driver:
     async def ask(self, question: Question, *, changes: bool = False) -> Found:
         """The rows; raises what the driver raises."""
         pool = self._engine.sync_engine.pool
-        if isinstance(pool, WatchedPool) and (lent := pool.lend()) is not None:
+        if isinstance(pool, WatchedPool) and (lent := await pool.lend()) is not None:
             try:
                 return await self._ask(lent, question, changes=changes)
             finally:

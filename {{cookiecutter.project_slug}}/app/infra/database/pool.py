@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 from sqlalchemy import AsyncAdaptedQueuePool, Pool, make_url
+from sqlalchemy.exc import TimeoutError as AcquireTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
@@ -27,8 +28,7 @@ class _Queue(AsyncAdaptedQueue[Any]):
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         if not block or not self.empty():
             return self.get_nowait()
-        with timing.measured("queue"):
-            return await_only(self._wait(timeout))
+        return await_only(self.wait(timeout))
 
     def put_nowait(self, item: Any) -> None:
         while self._waiting:
@@ -38,21 +38,30 @@ class _Queue(AsyncAdaptedQueue[Any]):
                 return
         super().put_nowait(item)
 
-    async def _wait(self, timeout: float | None) -> Any:  # noqa: ASYNC109  # the pool's own
-        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    async def wait(self, timeout: float | None) -> Any:  # noqa: ASYNC109  # the pool's own
+        """The next connection that is given back; raises `Empty` when none is in time."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(waiter)
+        late = None if timeout is None else loop.call_later(timeout, _expire, waiter)
         try:
-            async with asyncio.timeout(timeout):
-                return await asyncio.shield(waiter)
-        except BaseException as error:
-            if waiter.cancel():
+            with timing.measured("queue"):
+                return await waiter
+        except BaseException:
+            if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            else:
+            elif not waiter.cancelled() and waiter.exception() is None:
                 # It was handed over at this moment, to somebody who is gone.
                 self.put_nowait(waiter.result())
-            if isinstance(error, TimeoutError):
-                raise Empty from None
             raise
+        finally:
+            if late is not None:
+                late.cancel()
+
+
+def _expire(waiter: "asyncio.Future[Any]") -> None:
+    if not waiter.done():
+        waiter.set_exception(Empty())
 
 
 class WatchedPool(AsyncAdaptedQueuePool):
@@ -63,19 +72,33 @@ class WatchedPool(AsyncAdaptedQueuePool):
     _queue_class = _Queue
     _pool: _Queue
 
-    def lend(self) -> ConnectionPoolEntry | None:
-        """A free connection, to be handed to `take_back`, at a third of what a checkout costs.
+    async def lend(self) -> ConnectionPoolEntry | None:
+        """A connection, to be handed to `take_back`, at a third of what a checkout costs.
 
         Each greenlet of SQLAlchemy's takes memory from the system and gives it back. None where
-        there is more to do than to hand a connection over.
+        there is more to do than to wait for a connection.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: all of them are at work for too long.
         """
-        if self._pool.empty() or self._pre_ping or self.dispatch.checkout or self.dispatch.checkin:
+        if self._pre_ping or self.dispatch.checkout or self.dispatch.checkin:
             return None
-        record: Any = self._pool.get_nowait()
+        if not self._pool.empty():
+            record = self._pool.get_nowait()
+        elif self._may_open():
+            return None
+        else:
+            try:
+                record = await self._pool.wait(self._timeout)
+            except Empty:
+                raise AcquireTimeout(f"no connection in {self._timeout:g} seconds") from None
         if record._is_hard_or_soft_invalidated() or self._is_old(record):  # noqa: SLF001
             self._pool.put_nowait(record)
             return None
         return record  # type: ignore[no-any-return]
+
+    def _may_open(self) -> bool:
+        return self._max_overflow < 0 or self._overflow < self._max_overflow
 
     async def take_back(self, record: ConnectionPoolEntry) -> None:
         """Let others have a connection that was lent, or close one too many."""

@@ -22,12 +22,12 @@ class ServerSettings(DatabaseSettings):
     need, divided by the instances of the service."""
 
     pool_size: Connections | None = None
-    """Connections that each worker keeps open; unset is half of its share of `max_connections`,
-    at most 20."""
+    """Connections that each worker opens as it needs them, and keeps; unset is its share of
+    `max_connections`, at most 20."""
 
-    pool_overflow: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    """Connections that a worker opens beyond `pool_size` while it is busy; unset is the rest of its
-    share, at most 20."""
+    pool_overflow: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Connections that a worker opens beyond `pool_size` and closes after use, which costs more
+    than to wait for one of those that are kept, unless they are in use for long."""
 
     connect_timeout_seconds: Seconds = 5.0
     """Seconds in which the server must accept a connection."""
@@ -80,10 +80,8 @@ class ServerSettings(DatabaseSettings):
             ValueError: together they would be more than `max_connections`.
         """
         share = self.max_connections // workers
-        size = self.pool_size or max(1, min(share // 2, _LARGEST_POOL))
         overflow = self.pool_overflow
-        if overflow is None:
-            overflow = max(0, min(share - size, _LARGEST_POOL))
+        size = self.pool_size or max(1, min(share - overflow, _LARGEST_POOL))
         if workers * (size + overflow) > self.max_connections:
             raise ValueError(
                 f"{workers} workers with {size} + {overflow} connections each are more than"

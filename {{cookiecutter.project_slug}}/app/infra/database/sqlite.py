@@ -29,11 +29,11 @@ _ANY_TABLE = "SELECT name FROM sqlite_master LIMIT 1"
 
 
 class SqliteSettings(DatabaseSettings):
-    pool_size: Annotated[int, Field(ge=1, le=1_000)] = 5
-    """Connections that each process keeps open."""
+    pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
+    """Connections that each process opens as it needs them, and keeps."""
 
-    pool_overflow: Annotated[int, Field(ge=0, le=1_000)] = 10
-    """Connections that a process opens beyond `pool_size` while it is busy."""
+    pool_overflow: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Connections that a process opens beyond `pool_size` and closes after use."""
 
     busy_timeout_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
     """Seconds that SQLite waits for another writer before the request is answered with 503."""

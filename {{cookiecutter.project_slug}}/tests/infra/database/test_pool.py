@@ -89,13 +89,48 @@ class TestLent:
                 group.create_task(fetch() if turn % 2 else waiting(database, [], "reader"))
         assert (pool.checkedin(), pool.checkedout()) == (1, 0)
 
+    async def test_turns_are_those_of_everybody(self, database: Database) -> None:
+        """Who is lent a connection waits for it like who checks one out, and is passed over too."""
+        pool, served = pool_of(database), list[str]()
+
+        async def borrow(name: str) -> None:
+            lent = await pool.lend()
+            assert lent is not None
+            served.append(name)
+            await pool.take_back(lent)
+
+        for moment in range(6):
+            async with database.reading():
+                gone = asyncio.create_task(borrow("gone"))
+                await asyncio.sleep(0.01)
+                rest = [asyncio.create_task(borrow("first"))]
+                await asyncio.sleep(0.01)
+                rest.append(asyncio.create_task(waiting(database, served, "second")))
+                await asyncio.sleep(0.01)
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.wait({gone})
+            await asyncio.gather(*rest)
+        assert [name for name in served if name != "gone"] == ["first", "second"] * 6
+        assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+
+    async def test_waits_once_and_not_for_ever(self, database: Database) -> None:
+        """503 after the time that a request waits for a connection."""
+        async with database.reading():
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(Unavailable, match="busy"):
+                await database.fetch(ONE, {})
+            assert asyncio.get_running_loop().time() - started < 2 * 0.3
+        assert await database.fetch(ONE, {})
+
     async def test_one_too_many_is_closed(self, new_database: str) -> None:
         """One that was opened meanwhile has its place."""
         settings = with_database(Settings(), url=new_database)
         async with opened(settings, pool_size=1, pool_overflow=1) as database:
             pool = pool_of(database)
             await database.fetch(ONE, {})
-            lent = pool.lend()
+            lent = await pool.lend()
             assert lent is not None
             async with database.reading():
                 assert pool.checkedout() == 2
@@ -109,13 +144,13 @@ class TestLent:
         async with opened(settings, pool_recycle_seconds=1) as database:
             pool = pool_of(database)
             await database.fetch(ONE, {})
-            lent = pool.lend()
+            lent = await pool.lend()
             assert isinstance(lent, _ConnectionRecord)
             lent.starttime -= 2
             await pool.take_back(lent)
-            assert pool.lend() is None
+            assert await pool.lend() is None
             async with database.reading():
                 pass
             event.listen(pool, "checkout", lambda *_: None)
-            assert pool.lend() is None
+            assert await pool.lend() is None
             assert await database.fetch(ONE, {})

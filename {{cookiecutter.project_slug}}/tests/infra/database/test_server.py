@@ -47,9 +47,7 @@ class TestShares:
         """Whatever the server allows, every worker gets a connection, and all together no more."""
         workers, allowed = both
         size, overflow = settings_of(max_connections=allowed).pool_bounds(workers)
-        assert 1 <= size <= 20
-        assert 0 <= overflow <= 20
-        assert workers * (size + overflow) <= allowed
+        assert (size, overflow) == (min(allowed // workers, 20), 0)
 
     @given(workers_and_connections, st.integers(1, 10_000), st.integers(0, 10_000))
     def test_what_is_set_is_taken_or_refused(
@@ -64,15 +62,16 @@ class TestShares:
             with pytest.raises(ValueError, match=rf"^{workers} workers with {size} \+ {overflow}"):
                 settings.pool_bounds(workers)
 
-    @given(workers_and_connections, st.integers(1, 10_000))
-    def test_the_rest_of_a_share_is_for_when_it_is_busy(
-        self, both: tuple[int, int], size: int
+    @given(workers_and_connections, st.integers(0, 10_000))
+    def test_what_is_opened_when_busy_is_part_of_the_share(
+        self, both: tuple[int, int], overflow: int
     ) -> None:
-        """Where only the size is set, it alone can be too large."""
+        """A worker keeps what that leaves, and at least one connection."""
         workers, allowed = both
-        settings = settings_of(max_connections=allowed, pool_size=size)
-        if workers * size <= allowed:
-            assert settings.pool_bounds(workers) == (size, min(allowed // workers - size, 20))
+        share = allowed // workers
+        settings = settings_of(max_connections=allowed, pool_overflow=overflow)
+        if overflow < share:
+            assert settings.pool_bounds(workers) == (min(share - overflow, 20), overflow)
         else:
             with pytest.raises(ValueError, match="start fewer workers"):
                 settings.pool_bounds(workers)
