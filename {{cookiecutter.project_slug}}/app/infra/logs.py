@@ -207,10 +207,21 @@ def _write(
 ) -> None:
     """What structlog does with a line, which copies what it says several times on the way."""
     line: Any = {**logger._context, **details, "event": event}  # noqa: SLF001  # for subclasses
-    with suppress(structlog.DropEvent):
+    try:
         for processor in logger._processors:  # noqa: SLF001
             line = processor(logger._logger, method, line)  # noqa: SLF001
-        logger._logger.msg(line)  # noqa: SLF001
+    except structlog.DropEvent:
+        return
+    logger._logger.msg(line)  # noqa: SLF001
+
+
+def information(event: str, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write many lines of level info at once, past what structlog does to find its logger."""
+    logger = structlog.get_logger().bind()
+    if logger.is_enabled_for(logging.INFO):
+        with together():
+            for line in lines:
+                _write(logger, "info", event, **line)
 
 
 def _render(logger: object, method: str, event: EventDict) -> bytes:

@@ -179,7 +179,7 @@ class Asked:
             scope.get("raw_path") or scope["path"],
             scope.get("query_string"),
             self.gzip,
-            *[fields.get(name) for name in route.varies],
+            *map(fields.get, route.varies),
         )
         digest = blake2b(_encode(told_apart), digest_size=_DIGEST_BYTES).hexdigest()
         self.key = cache.key(route.name, digest)

@@ -64,7 +64,7 @@ def _plain(value: object) -> Any:
 
 def _pairs(content: Mapping[Any, Any]) -> list[Any]:
     pairs = [[_plain(key), _plain(value)] for key, value in content.items()]
-    return sorted(pairs, key=lambda pair: json.dumps(pair[0]))
+    return sorted(pairs, key=lambda pair: json.dumps(pair[0])) if len(pairs) > 1 else pairs
 
 
 def _name(kind: type) -> str:

@@ -42,7 +42,7 @@ class Memory:
         return self._kept.get(key), self._generation
 
     async def tokens(self, tags: Sequence[str]) -> list[str | None]:
-        found = (self._kept.get(_tag(tag)) for tag in tags)
+        found = [self._kept.get(_tag(tag)) for tag in tags]
         return [None if token is None else token.decode() for token in found]
 
     async def acquire(self, key: str, _lease_seconds: float) -> Lease | None:

@@ -7,7 +7,8 @@ their own.
 
 import asyncio
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 from starlette.routing import BaseRoute
@@ -18,6 +19,9 @@ from app.infra.cache.entries import Entry
 from app.infra.cache.exchanges import Asked, Kept, Response, Route, Run, Unshared, compiled
 from app.infra.cache.policies import Lifetime, ResponsePolicy, not_modified, on_not_modified
 
+# What is asked for again and again is looked for once; these are few and short.
+_KNOWN_PATHS = 1_000
+_KNOWN_CHARACTERS = 200
 _NOT_HERE = b"The cache has no response that fits, and the request wants no other"
 
 
@@ -43,16 +47,18 @@ class ResponseCache:
         self._app = app
         self._name = name.encode()
         self._routes = compiled(routes, policies)
+        self._known = lru_cache(maxsize=_KNOWN_PATHS)(self._match)
         # The event loop itself holds tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         cache: Cache | None = scope.get("state", {}).get("cache")
         found = None if cache is None else self._find(scope)
         if cache is None or found is None:
-            await self._app(scope, receive, send)
-            return
-        asked = Asked(cache, *found, scope)
+            return self._app(scope, receive, send)
+        return self._serve(Asked(cache, *found, scope), receive, send)
+
+    async def _serve(self, asked: Asked, receive: Receive, send: Send) -> None:
         aside = asked.aside()
         kept = None
         if aside is None and not asked.wanted.no_cache:
@@ -74,13 +80,16 @@ class ResponseCache:
         path: str = scope["path"]
         if root_path := scope.get("root_path"):
             path = path.removeprefix(root_path)
+        found = (self._known if len(path) <= _KNOWN_CHARACTERS else self._match)(path)
+        if found is not None:
+            # For the log, in case that the application is not asked.
+            scope["route"] = found[0].context
+        return found
+
+    def _match(self, path: str) -> tuple[Route, re.Match[str]] | None:
         for route in self._routes:
             if path.startswith(route.prefix) and (match := route.match(path)):
-                if any(shadow(path) for shadow in route.shadows):
-                    return None
-                # For the log, in case that the application is not asked.
-                scope["route"] = route.context
-                return route, match
+                return None if any(shadow(path) for shadow in route.shadows) else (route, match)
         return None
 
     async def _look(self, asked: Asked) -> Kept | None:

@@ -64,7 +64,7 @@ class Ended(NamedTuple):
 
 def count(method: str, route: str, status: int) -> None:
     """Count a request that is answered, before it is: an answer that came was counted."""
-    REQUESTS.add(*_labels(method, route, status))
+    REQUESTS.record(1, _labels(method, route, status))
 
 
 class AccessLog:
@@ -109,24 +109,24 @@ class AccessLog:
             method = _counted(request.method)
             DURATION.observe(request.waited_seconds, method, request.route)
             SIZE.observe(request.size_bytes, method, request.route)
-        with logs.together():
-            for request in ended:
-                self._write(request)
+        logs.information("request", map(_line, ended))
+        for request in ended:
+            if request.waited_seconds > self._slow_seconds:
+                spent = {f"{part}_ms": round(each * 1e3, 2) for part, each in request.parts.items()}
+                logger.warning("slow request", **_line(request), **spent)
 
-    def _write(self, request: Ended) -> None:
-        line: dict[str, Any] = {
-            "method": request.method,
-            "route": request.route,
-            "status": request.status,
-            "duration_ms": round(request.seconds * 1e3, 2),
-        }
-        if request.route == UNMATCHED:
-            line["path"] = request.path[:_LOGGED_PATH_CHARACTERS]
-        line.update(request.context)
-        logger.info("request", **line)
-        if request.waited_seconds > self._slow_seconds:
-            spent = {f"{part}_ms": round(each * 1e3, 2) for part, each in request.parts.items()}
-            logger.warning("slow request", **line, **spent)
+
+def _line(request: Ended) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "method": request.method,
+        "route": request.route,
+        "status": request.status,
+        "duration_ms": round(request.seconds * 1e3, 2),
+    }
+    if request.route == UNMATCHED:
+        line["path"] = request.path[:_LOGGED_PATH_CHARACTERS]
+    line.update(request.context)
+    return line
 
 
 @lru_cache(maxsize=10_000)

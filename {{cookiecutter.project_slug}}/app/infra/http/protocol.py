@@ -22,10 +22,11 @@ _REFUSAL = (
     b"content-length: 0\r\nconnection: close\r\n\r\n"
 )
 
-# RFC 9110, section 5.6.2: what a name consists of, here in lower case.
+# What a name consists of (RFC 9110, section 5.6.2), in lower case, and a value (section 5.5).
 _NAME_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-# Section 5.5: a value is visible, but for spaces and tabs; and what ends it and begins the next.
-_LINE_BYTES = bytes([*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)])
+_VALUE_BYTES = bytes([*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)])
+_LENGTH = b"content-length"
+_HAVE_A_SAY_IN_IT = frozenset({b"connection", b"transfer-encoding"})
 _as_line = b": ".join
 
 
@@ -63,40 +64,31 @@ class _Cycle(RequestResponseCycle):
         if unusual or self.flow.write_paused or message["type"] != "http.response.start":
             return False
         headers = [*self.default_headers, *message.get("headers", ())]
-        length_bytes = _length_bytes(headers)
+        body_bytes = length_bytes(headers)
         lines = b"\r\n".join(map(_as_line, headers))
-        if length_bytes is None or _is_malformed(lines, len(headers) - 1):
+        # Nothing but the ends of lines is left: no value has one of its own.
+        whole = lines.translate(None, _VALUE_BYTES) == b"\r\n" * (len(headers) - 1)
+        if body_bytes is None or not whole:
             return False
         self.transport.write(b"%b%b\r\n\r\n" % (STATUS_LINE[message["status"]], lines))
         self.response_started = True
         self.waiting_for_100_continue = False
         self.chunked_encoding = False
-        self.expected_content_length = length_bytes
+        self.expected_content_length = body_bytes
         return True
 
 
-def _length_bytes(headers: Sequence[Header]) -> int | None:
+def length_bytes(headers: Sequence[Header]) -> int | None:
     """Of the body, where nothing but Content-Length has a say and all names are as they should."""
     names = [name for name, _ in headers]
-    named = b"\n".join(names)
     if (
-        named.translate(None, _NAME_BYTES) != b"\n" * (len(names) - 1)
-        or b"connection" in named
-        or b"transfer-encoding" in named
-        or named.count(b"content-length") != 1
-        or b"content-length" not in names
+        b"".join(names).translate(None, _NAME_BYTES)
+        or not _HAVE_A_SAY_IN_IT.isdisjoint(names)
+        or names.count(_LENGTH) != 1
     ):
         return None
-    value = headers[names.index(b"content-length")][1]
+    value = headers[names.index(_LENGTH)][1]
     return int(value) if value.isdigit() else None
-
-
-def _is_malformed(lines: bytes, ends: int) -> bool:
-    return (
-        lines.translate(None, _LINE_BYTES) != b""
-        or lines.count(b"\r") != ends
-        or lines.count(b"\n") != ends
-    )
 
 
 # Uvicorn offers no other seam.

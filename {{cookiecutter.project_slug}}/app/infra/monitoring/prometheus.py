@@ -76,16 +76,19 @@ class Prometheus(Recorder):
         self._settings = settings
 
     def of(self, instrument: Instrument) -> Record | None:
-        family, method = self._family(instrument)
+        family = self._family(instrument)
         if isinstance(instrument, Histogram):
             return _observations.of(family)
+        counts = isinstance(instrument, Counter)
         children: dict[tuple[str, ...], Any] = {}
 
         def record(amount: float, labels: tuple[str, ...]) -> None:
             child = children.get(labels)
             if child is None:
                 series = family.labels(*labels) if labels else family
-                child = children[labels] = getattr(series, method)
+                # Each request is counted: past the checks of what is right here.
+                child = series._value.inc if counts else series.set  # noqa: SLF001
+                children[labels] = child
             child(amount)
 
         return record
@@ -93,7 +96,7 @@ class Prometheus(Recorder):
     async def close(self) -> None:
         _observations.write()
 
-    def _family(self, instrument: Instrument) -> tuple[Any, str]:
+    def _family(self, instrument: Instrument) -> Any:
         import prometheus_client
 
         # In no registry: `registry` reads the files.
@@ -105,12 +108,12 @@ class Prometheus(Recorder):
         }
         if isinstance(instrument, Histogram):
             buckets = instrument.buckets or self._settings.duration_buckets_seconds
-            return prometheus_client.Histogram(**about, buckets=buckets), "observe"
+            return prometheus_client.Histogram(**about, buckets=buckets)
         if isinstance(instrument, Gauge):
             mode: Any = _ACROSS[instrument.across]
-            return prometheus_client.Gauge(**about, multiprocess_mode=mode), "set"
+            return prometheus_client.Gauge(**about, multiprocess_mode=mode)
         assert isinstance(instrument, Counter)  # noqa: S101
-        return prometheus_client.Counter(**about), "inc"
+        return prometheus_client.Counter(**about)
 
 
 def registry() -> "CollectorRegistry":

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -66,10 +66,11 @@ class SessionMiddleware:
 
 
 def _sent_id(scope: Scope, cookie: str) -> str | None:
-    for header in Headers(scope=scope).getlist("cookie"):
-        sent = cookie_parser(header).get(cookie, "")
-        if WELL_FORMED_ID.fullmatch(sent):
-            return sent
+    for name, value in scope["headers"]:
+        if name == b"cookie":
+            sent = cookie_parser(value.decode("latin-1")).get(cookie, "")
+            if WELL_FORMED_ID.fullmatch(sent):
+                return sent
     return None
 
 
