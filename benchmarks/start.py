@@ -110,7 +110,9 @@ def version() -> None:
 
 def cookiecutter(*arguments: str) -> None:
     command = [sys.executable, "-m", "cookiecutter", *arguments]
-    subprocess.run(command, check=True, capture_output=True)
+    # With its bytecode, as whoever uses it has it.
+    settings = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.run(command, check=True, capture_output=True, env=settings)
 
 
 def timed(do: Callable[[], None]) -> float:

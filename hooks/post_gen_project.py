@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 Answers = dict[str, str]
 
@@ -389,7 +388,7 @@ def prune(project: Path, answers: Answers) -> None:
             path.unlink(missing_ok=True)
 
 
-def record(project: Path, answers: dict[str, Any]) -> None:
+def record(project: Path, answers: Answers) -> None:
     """Note in `project` where it comes from, if somebody can come back there.
 
     Nobody can when the template had changes that no commit holds, or when the project lies within
@@ -398,10 +397,11 @@ def record(project: Path, answers: dict[str, Any]) -> None:
     if "_commit" in answers:
         return
     folder = Path(os.environ.get("PWD", ""), answers["_repo_dir"])
-    if git(folder, "ls-files", "cookiecutter.json"):
-        origin = of_clone(project, folder)
-    else:
-        origin = of_archive(answers)
+    # The last of these is there if the folder is of the repository, not just inside of one.
+    known = git(
+        folder, "rev-parse", "--show-toplevel", "--show-prefix", "HEAD", "HEAD:./cookiecutter.json"
+    )
+    origin = of_clone(project, folder, known) if known else of_archive(answers)
     if origin is None:
         print(UNRECORDED, file=sys.stderr)
         return
@@ -418,13 +418,10 @@ def record(project: Path, answers: dict[str, Any]) -> None:
     (project / RECORD).write_text(text, encoding="utf-8", newline="\n")
 
 
-def of_clone(project: Path, folder: Path) -> tuple[str, str, str] | None:
+def of_clone(project: Path, folder: Path, known: str) -> tuple[str, str, str] | None:
     """Address, commit and directory of a template in a clone."""
-    if git(folder, "status", "--porcelain"):
-        return None
-    described = git(folder, "rev-parse", "--show-toplevel", "--show-prefix", "HEAD")
-    top, prefix, commit = described.split("\n")
-    if project.is_relative_to(top):
+    top, prefix, commit, _ = known.split("\n")
+    if project.is_relative_to(top) or git(folder, "status", "--porcelain"):
         return None
     # A commit that was not pushed is in this clone alone.
     pushed = git(folder, "branch", "--remotes", "--contains", commit)
@@ -434,7 +431,7 @@ def of_clone(project: Path, folder: Path) -> tuple[str, str, str] | None:
     return address or str(Path(top)), commit, prefix.strip("/")
 
 
-def of_archive(answers: dict[str, Any]) -> tuple[str, str, str] | None:
+def of_archive(answers: Answers) -> tuple[str, str, str] | None:
     """Address of a template that came without its history, and the tag of its release."""
     template, version = answers["_template"], answers["_version"]
     if not template.lower().endswith(".zip"):

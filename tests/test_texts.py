@@ -31,7 +31,8 @@ def escaped(prompt: str, text: str) -> dict[str, str]:
     """The private variables of `cookiecutter.json` for this answer."""
     context = {"cookiecutter": PROMPTS}
     jinja = StrictEnvironment(context=context, **PROMPTS["_jinja2_env_vars"])
-    answers = {key: "" for key in PROMPTS if not key.startswith("_")} | {prompt: text}
+    answers = {key: value if key.startswith("_") else "" for key, value in PROMPTS.items()}
+    answers[prompt] = text
     for key, value in PROMPTS.items():
         if key.startswith("__") and isinstance(value, str):
             answers[key] = jinja.from_string(value).render(cookiecutter=answers)

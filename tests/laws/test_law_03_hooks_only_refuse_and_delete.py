@@ -18,7 +18,7 @@ FORBIDDEN = {
     "socket", "ssl", "subprocess", "tempfile", "time", "urllib", "uuid",
 }  # fmt: skip
 # Where a project comes from is asked of git, which may only tell.
-ASKED = {"git": {"branch", "ls-files", "remote", "rev-parse", "status"}}
+ASKED = {"git": {"branch", "remote", "rev-parse", "status"}}
 
 
 def forbidden_imports(source: str) -> Iterator[str]:
