@@ -120,9 +120,12 @@ class _Forgiving:
             with _lost:
                 self._stream.flush()
 
-    def hold(self) -> None:
-        """More lines follow at once."""
+    def hold(self) -> bool:
+        """More lines follow at once. False where somebody has said so already."""
+        if self._held is not None:
+            return False
         self._held = []
+        return True
 
     def release(self) -> None:
         """Write what was held."""
@@ -153,12 +156,11 @@ _to: list[_Forgiving] = []
 @contextmanager
 def together() -> Iterator[None]:
     """Write the lines of the block at once, which takes the system less than one by one."""
-    for stream in _to:
-        stream.hold()
+    held = [stream for stream in _to if stream.hold()]
     try:
         yield
     finally:
-        for stream in _to:
+        for stream in held:
             stream.release()
 
 
@@ -216,12 +218,11 @@ def _write(
 
 
 def information(event: str, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write many lines of level info at once, past what structlog does to find its logger."""
+    """Write many lines of level info at once; structlog looks for its logger only once."""
     logger = structlog.get_logger().bind()
-    if logger.is_enabled_for(logging.INFO):
-        with together():
-            for line in lines:
-                _write(logger, "info", event, **line)
+    with together():
+        for line in lines:
+            logger.info(event, **line)
 
 
 def _render(logger: object, method: str, event: EventDict) -> bytes:

@@ -267,6 +267,23 @@ class TestTogether:
         assert [piece.count("sold") for piece in stream.written] == [4, 1, 1, 1, 1]
         assert all(piece.endswith("\n") for piece in stream.written)
 
+    def test_within_another_is_part_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was held back before is not lost."""
+        stream = _Recorded()
+        with recorded():
+            monkeypatch.setattr(sys, "stderr", stream)
+            logs.configure(logs.LogSettings())
+            with logs.together():
+                structlog.get_logger().info("first")
+                logs.information("many", [{"number": 1}, {"number": 2}])
+                assert not stream.written
+        [piece] = stream.written
+        assert [json.loads(line)["event"] for line in piece.splitlines()] == [
+            "first",
+            "many",
+            "many",
+        ]
+
 
 class _Recorded:
     """Standard error, by what it was given at a time."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import AsyncAdaptedQueuePool, Pool, make_url
 from sqlalchemy.exc import TimeoutError as AcquireTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full
 
@@ -52,11 +53,19 @@ class _Queue(AsyncAdaptedQueue[Any]):
                 self._waiting.remove(waiter)
             elif not waiter.cancelled() and waiter.exception() is None:
                 # It was handed over at this moment, to somebody who is gone.
-                self.put_nowait(waiter.result())
+                self._keep(waiter.result())
             raise
         finally:
             if late is not None:
                 late.cancel()
+
+    def _keep(self, item: Any) -> None:
+        try:
+            self.put_nowait(item)
+        except Full:
+            # One too many: the next who gives one back closes it.
+            queue: Any = self._queue
+            queue._queue.append(item)  # noqa: SLF001
 
 
 def _expire(waiter: "asyncio.Future[Any]") -> None:
@@ -76,10 +85,11 @@ class WatchedPool(AsyncAdaptedQueuePool):
         """A connection, to be handed to `take_back`, at a third of what a checkout costs.
 
         Each greenlet of SQLAlchemy's takes memory from the system and gives it back. None where
-        there is more to do than to wait for a connection.
+        somebody looks on, or where SQLAlchemy has to open another connection.
 
         Raises:
             sqlalchemy.exc.TimeoutError: all of them are at work for too long.
+            Exception: the driver's, where one has to be opened anew and cannot.
         """
         if self._pre_ping or self.dispatch.checkout or self.dispatch.checkin:
             return None
@@ -93,9 +103,17 @@ class WatchedPool(AsyncAdaptedQueuePool):
             except Empty:
                 raise AcquireTimeout(f"no connection in {self._timeout:g} seconds") from None
         if record._is_hard_or_soft_invalidated() or self._is_old(record):  # noqa: SLF001
-            self._pool.put_nowait(record)
-            return None
+            # In its turn: given back, it would go to the next, and who waited would wait again.
+            try:
+                await greenlet_spawn(record.get_connection)
+            except BaseException:
+                await self.take_back(record)
+                raise
         return record  # type: ignore[no-any-return]
+
+    def _create_connection(self) -> ConnectionPoolEntry:
+        # Opened when it is checked out: what cannot be opened is given back, to whoever waits.
+        return _ConnectionRecord(self, connect=False)
 
     def _may_open(self) -> bool:
         return self._max_overflow < 0 or self._overflow < self._max_overflow

@@ -63,7 +63,10 @@ class _Cycle(RequestResponseCycle):
         unusual = self.disconnected or not self.keep_alive or self.access_log
         if unusual or self.flow.write_paused or message["type"] != "http.response.start":
             return False
-        headers = [*self.default_headers, *message.get("headers", ())]
+        given = message.get("headers")
+        if not isinstance(given, list):  # what can be looked at once is for uvicorn
+            return False
+        headers = self.default_headers + given
         body_bytes = length_bytes(headers)
         lines = b"\r\n".join(map(_as_line, headers))
         # Nothing but the ends of lines is left: no value has one of its own.

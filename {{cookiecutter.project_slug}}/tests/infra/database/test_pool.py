@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy import event, literal, select
 from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from app.errors import Unavailable
 from app.infra.database import Database, Prepared
-from app.infra.database.pool import WatchedPool
+from app.infra.database.pool import WatchedPool, _Queue
 from app.settings import Settings
 from tests.databases import opened, with_database
 
@@ -65,6 +67,18 @@ class TestTurns:
                 await waiting(database, served, "late")
         await waiting(database, served, "next")
         assert served == ["next"]
+
+    async def test_what_was_handed_over_too_late_is_kept(self) -> None:
+        """Who left had it, and meanwhile another was given back."""
+        queue: Any = _Queue(1)
+        gone = asyncio.create_task(queue.wait(None))
+        await asyncio.sleep(0)
+        queue.put_nowait("first")
+        gone.cancel()
+        queue.put_nowait("second")
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert queue.qsize() == 2
 
 
 ONE = Prepared(select(literal(1)))
@@ -138,19 +152,79 @@ class TestLent:
             assert (pool.checkedin(), pool.checkedout(), pool.overflow()) == (1, 0, 0)
             assert await database.fetch(ONE, {})
 
-    async def test_others_are_left_to_sqlalchemy(self, new_database: str) -> None:
-        """Those that are too old, and those that somebody looks at."""
+    async def test_is_opened_anew_when_it_is_too_old(self, new_database: str) -> None:
+        """By whoever has it then, who has waited for it."""
         settings = with_database(Settings(), url=new_database)
-        async with opened(settings, pool_recycle_seconds=1) as database:
+        async with opened(settings, pool_recycle_seconds=1, pool_size=1) as database:
             pool = pool_of(database)
             await database.fetch(ONE, {})
             lent = await pool.lend()
             assert isinstance(lent, _ConnectionRecord)
+            old = lent.driver_connection
+            turn = asyncio.create_task(pool.lend())
+            await asyncio.sleep(0)
             lent.starttime -= 2
             await pool.take_back(lent)
-            assert await pool.lend() is None
-            async with database.reading():
-                pass
-            event.listen(pool, "checkout", lambda *_: None)
-            assert await pool.lend() is None
-            assert await database.fetch(ONE, {})
+            assert await turn is lent
+            assert lent.driver_connection is not old
+            await pool.take_back(lent)
+            assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+
+    async def test_what_cannot_be_opened_is_for_the_next(
+        self, new_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who waits does not wait for a connection that nobody has."""
+        settings = with_database(Settings(), url=new_database)
+        async with opened(settings, pool_size=1, acquire_timeout_seconds=30) as database:
+            pool = pool_of(database)
+            await database.fetch(ONE, {})
+            lent = await pool.lend()
+            assert isinstance(lent, _ConnectionRecord)
+            turns = [asyncio.create_task(database.fetch(ONE, {})) for _ in range(3)]
+            await asyncio.sleep(0)
+            await greenlet_spawn(lent.invalidate)
+            failures = [OSError("no server")]
+            connect = pool._invoke_creator
+
+            def fail_once(record: _ConnectionRecord) -> object:
+                if failures:
+                    raise failures.pop()
+                return connect(record)
+
+            monkeypatch.setattr(pool, "_invoke_creator", fail_once)
+            async with asyncio.timeout(10):
+                await pool.take_back(lent)
+                found = await asyncio.gather(*turns, return_exceptions=True)
+            assert len([each for each in found if isinstance(each, Unavailable)]) <= 1
+            assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+
+    async def test_one_that_cannot_be_opened_at_all_leaves_its_place(
+        self, new_database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first of a process: the others wait while it is tried."""
+        settings = with_database(Settings(), url=new_database)
+        async with opened(settings, pool_size=1, acquire_timeout_seconds=30) as database:
+            pool = pool_of(database)
+            # Who fails may try once more.
+            failures = [OSError("no server"), OSError("no server")]
+            connect = pool._invoke_creator
+
+            def fail_once(record: _ConnectionRecord) -> object:
+                if failures:
+                    await_only(asyncio.sleep(0.05))
+                    raise failures.pop()
+                return connect(record)
+
+            monkeypatch.setattr(pool, "_invoke_creator", fail_once)
+            turns = [database.fetch(ONE, {}) for _ in range(3)]
+            async with asyncio.timeout(10):
+                found = await asyncio.gather(*turns, return_exceptions=True)
+            assert any(not isinstance(each, OSError) for each in found)
+            assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+
+    async def test_is_left_to_sqlalchemy_where_somebody_looks_on(self, database: Database) -> None:
+        pool = pool_of(database)
+        await database.fetch(ONE, {})
+        event.listen(pool, "checkout", lambda *_: None)
+        assert await pool.lend() is None
+        assert await database.fetch(ONE, {})
