@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with a bound on what comes before a request's body.
 
 The heads of responses are written in one go. Uvicorn looks at each header by itself, twice with an
-expression, which takes longer than everything else that it does with a short response.
+expression: with a dozen of them, a tenth of what a cached response costs.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class _Cycle(RequestResponseCycle):
         if unusual or self.flow.write_paused or message["type"] != "http.response.start":
             return False
         given = message.get("headers")
-        if not isinstance(given, list):  # what can be looked at once is for uvicorn
+        if not isinstance(given, list):  # an iterator can be looked at once, which uvicorn does
             return False
         headers = self.default_headers + given
         body_bytes = length_bytes(headers)

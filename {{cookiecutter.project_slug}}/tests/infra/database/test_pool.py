@@ -90,6 +90,20 @@ def pool_of(database: Database) -> WatchedPool:
     return pool
 
 
+def _fail_to_open(pool: WatchedPool, monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """Let nothing be opened so many times, which takes a while each time."""
+    failures = [OSError("no server")] * times
+    connect = pool._invoke_creator
+
+    def fail_first(record: _ConnectionRecord) -> object:
+        if failures:
+            await_only(asyncio.sleep(0.05))
+            raise failures.pop()
+        return connect(record)
+
+    monkeypatch.setattr(pool, "_invoke_creator", fail_first)
+
+
 class TestLent:
     async def test_is_one_of_the_pool(self, database: Database) -> None:
         """Who asks the driver itself has its turn like everybody, and takes nobody's connection."""
@@ -183,15 +197,7 @@ class TestLent:
             turns = [asyncio.create_task(database.fetch(ONE, {})) for _ in range(3)]
             await asyncio.sleep(0)
             await greenlet_spawn(lent.invalidate)
-            failures = [OSError("no server")]
-            connect = pool._invoke_creator
-
-            def fail_once(record: _ConnectionRecord) -> object:
-                if failures:
-                    raise failures.pop()
-                return connect(record)
-
-            monkeypatch.setattr(pool, "_invoke_creator", fail_once)
+            _fail_to_open(pool, monkeypatch, times=1)
             async with asyncio.timeout(10):
                 await pool.take_back(lent)
                 found = await asyncio.gather(*turns, return_exceptions=True)
@@ -206,16 +212,7 @@ class TestLent:
         async with opened(settings, pool_size=1, acquire_timeout_seconds=30) as database:
             pool = pool_of(database)
             # Who fails may try once more.
-            failures = [OSError("no server"), OSError("no server")]
-            connect = pool._invoke_creator
-
-            def fail_once(record: _ConnectionRecord) -> object:
-                if failures:
-                    await_only(asyncio.sleep(0.05))
-                    raise failures.pop()
-                return connect(record)
-
-            monkeypatch.setattr(pool, "_invoke_creator", fail_once)
+            _fail_to_open(pool, monkeypatch, times=2)
             turns = [database.fetch(ONE, {}) for _ in range(3)]
             async with asyncio.timeout(10):
                 found = await asyncio.gather(*turns, return_exceptions=True)
