@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from benchmarks.references.shapes import Draft, Page, Product
 
-engine = create_async_engine(os.environ["REFERENCE_DATABASE_URL"], pool_size=20, max_overflow=20)
+engine = create_async_engine(os.environ["REFERENCE_DATABASE_URL"], pool_size=20, max_overflow=0)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()
 

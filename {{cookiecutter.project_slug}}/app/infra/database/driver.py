@@ -88,7 +88,7 @@ async def _turns_of_the_loop(number: int) -> None:
     over: asyncio.Future[None] = loop.create_future()
 
     def count(left: int) -> None:
-        if left:
+        if left > 0:
             loop.call_soon(count, left - 1)
         elif not over.done():
             over.set_result(None)

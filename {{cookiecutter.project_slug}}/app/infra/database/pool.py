@@ -85,7 +85,8 @@ class WatchedPool(AsyncAdaptedQueuePool):
         """A connection, to be handed to `take_back`, at a third of what a checkout costs.
 
         Each greenlet of SQLAlchemy's takes memory from the system and gives it back. None where
-        somebody looks on, or where SQLAlchemy has to open another connection.
+        each is asked whether it lives, where somebody listens to checkouts, or where SQLAlchemy
+        has to open another.
 
         Raises:
             sqlalchemy.exc.TimeoutError: all of them are at work for too long.
@@ -116,7 +117,7 @@ class WatchedPool(AsyncAdaptedQueuePool):
         return _ConnectionRecord(self, connect=False)
 
     def _may_open(self) -> bool:
-        return self._max_overflow < 0 or self._overflow < self._max_overflow
+        return self._overflow < self._max_overflow
 
     async def take_back(self, record: ConnectionPoolEntry) -> None:
         """Let others have a connection that was lent, or close one too many."""

@@ -22,12 +22,12 @@ class ServerSettings(DatabaseSettings):
     need, divided by the instances of the service."""
 
     pool_size: Connections | None = None
-    """Connections that each worker opens as it needs them, and keeps; unset is its share of
-    `max_connections`, at most 20."""
+    """Connections that each worker opens as it needs them, and keeps; unset is what `pool_overflow`
+    leaves of its share of `max_connections`, at most 20."""
 
     pool_overflow: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Connections that a worker opens beyond `pool_size` and closes after use, which costs more
-    than to wait for one of those that are kept, unless they are in use for long."""
+    """Connections that a worker opens beyond `pool_size`, and closes when that many are free; it
+    costs more than to wait for one of those that are kept, unless they are in use for long."""
 
     connect_timeout_seconds: Seconds = 5.0
     """Seconds in which the server must accept a connection."""

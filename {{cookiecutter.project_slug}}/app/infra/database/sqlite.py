@@ -33,7 +33,7 @@ class SqliteSettings(DatabaseSettings):
     """Connections that each process opens as it needs them, and keeps."""
 
     pool_overflow: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """Connections that a process opens beyond `pool_size` and closes after use."""
+    """Connections that a process opens beyond `pool_size`, and closes when that many are free."""
 
     busy_timeout_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
     """Seconds that SQLite waits for another writer before the request is answered with 503."""

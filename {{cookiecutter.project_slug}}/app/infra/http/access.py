@@ -109,11 +109,15 @@ class AccessLog:
             method = _counted(request.method)
             DURATION.observe(request.waited_seconds, method, request.route)
             SIZE.observe(request.size_bytes, method, request.route)
-        logs.information("request", map(_line, ended))
-        for request in ended:
-            if request.waited_seconds > self._slow_seconds:
-                spent = {f"{part}_ms": round(each * 1e3, 2) for part, each in request.parts.items()}
-                logger.warning("slow request", **_line(request), **spent)
+        with logs.together():
+            logs.information("request", map(_line, ended))
+            for request in ended:
+                if request.waited_seconds > self._slow_seconds:
+                    self._warn(request)
+
+    def _warn(self, request: Ended) -> None:
+        spent = {f"{part}_ms": round(each * 1e3, 2) for part, each in request.parts.items()}
+        logger.warning("slow request", **_line(request), **spent)
 
 
 def _line(request: Ended) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-class _Cycle(RequestResponseCycle):
+class Cycle(RequestResponseCycle):
     """A request and its response; whatever is unusual about a head is left to uvicorn."""
 
     async def send(self, message: Any) -> None:
@@ -67,7 +67,7 @@ class _Cycle(RequestResponseCycle):
         if not isinstance(given, list):  # an iterator can be looked at once, which uvicorn does
             return False
         headers = self.default_headers + given
-        body_bytes = length_bytes(headers)
+        body_bytes = _length_bytes(headers)
         lines = b"\r\n".join(map(_as_line, headers))
         # Nothing but the ends of lines is left: no value has one of its own.
         whole = lines.translate(None, _VALUE_BYTES) == b"\r\n" * (len(headers) - 1)
@@ -81,7 +81,7 @@ class _Cycle(RequestResponseCycle):
         return True
 
 
-def length_bytes(headers: Sequence[Header]) -> int | None:
+def _length_bytes(headers: Sequence[Header]) -> int | None:
     """Of the body, where nothing but Content-Length has a say and all names are as they should."""
     names = [name for name, _ in headers]
     if (
@@ -95,4 +95,4 @@ def length_bytes(headers: Sequence[Header]) -> int | None:
 
 
 # Uvicorn offers no other seam.
-httptools_impl.RequestResponseCycle = _Cycle  # type: ignore[misc]
+httptools_impl.RequestResponseCycle = Cycle  # type: ignore[misc]

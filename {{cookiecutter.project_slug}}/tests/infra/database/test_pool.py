@@ -201,7 +201,7 @@ class TestLent:
             async with asyncio.timeout(10):
                 await pool.take_back(lent)
                 found = await asyncio.gather(*turns, return_exceptions=True)
-            assert len([each for each in found if isinstance(each, Unavailable)]) <= 1
+            assert len([each for each in found if isinstance(each, BaseException)]) <= 1
             assert (pool.checkedin(), pool.checkedout()) == (1, 0)
 
     async def test_one_that_cannot_be_opened_at_all_leaves_its_place(
@@ -216,7 +216,7 @@ class TestLent:
             turns = [database.fetch(ONE, {}) for _ in range(3)]
             async with asyncio.timeout(10):
                 found = await asyncio.gather(*turns, return_exceptions=True)
-            assert any(not isinstance(each, OSError) for each in found)
+            assert any(not isinstance(each, BaseException) for each in found)
             assert (pool.checkedin(), pool.checkedout()) == (1, 0)
 
     async def test_is_left_to_sqlalchemy_where_somebody_looks_on(self, database: Database) -> None:

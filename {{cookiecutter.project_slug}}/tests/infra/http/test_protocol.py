@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from app.infra.http import protocol
+from app.infra.http.protocol import Cycle
 
 Header = tuple[bytes, bytes]
-OURS = httptools_impl.RequestResponseCycle
-UVICORNS = OURS.__mro__[1]
+UVICORNS: type[Any] = Cycle.__mro__[1]
 BODY = b"seven 7"
 
 usual = st.sampled_from(
@@ -69,12 +68,12 @@ class Transport(asyncio.Transport):
 
 
 async def sent(
-    kind: type[OURS], status: int, headers: list[Header], *, method: str, keep_alive: bool
+    kind: type[Any], status: int, headers: list[Header], *, method: str, keep_alive: bool
 ) -> dict[str, object]:
     """What a client gets, and what becomes of the connection."""
     transport = Transport()
     cycle = kind(
-        scope={"type": "http", "method": method},  # type: ignore[typeddict-item]
+        scope={"type": "http", "method": method},
         transport=transport,
         flow=FlowControl(transport),
         logger=logging.getLogger(__name__),
@@ -112,18 +111,30 @@ class TestHead:
         self, status: int, headers: list[Header], method: str, keep_alive: bool
     ) -> None:
         """Byte for byte, what it refuses included."""
-        ours = await sent(OURS, status, headers, method=method, keep_alive=keep_alive)
+        ours = await sent(Cycle, status, headers, method=method, keep_alive=keep_alive)
         assert ours == await sent(UVICORNS, status, headers, method=method, keep_alive=keep_alive)
 
     @pytest.mark.parametrize("unusual", UNUSUAL, ids=repr)
     async def test_what_is_unusual_is_left_to_uvicorn(self, unusual: Header) -> None:
         """Whatever would end a line, or has a say in how long the response is."""
         headers = [LENGTH, unusual]
-        ours = await sent(OURS, 200, headers, method="GET", keep_alive=True)
+        ours = await sent(Cycle, 200, headers, method="GET", keep_alive=True)
         assert ours == await sent(UVICORNS, 200, headers, method="GET", keep_alive=True)
 
-    async def test_is_written_at_once(self) -> None:
-        """That is what makes it cheap: uvicorn's own loop is for what is unusual."""
-        headers = [(b"content-length", b"7"), (b"etag", b'"1"')]
-        assert protocol.length_bytes(headers) == 7
-        assert protocol.length_bytes([*headers, (b"connection", b"close")]) is None
+    @pytest.mark.parametrize("more", [[], [(b"connection", b"close")]], ids=["usual", "closing"])
+    async def test_is_written_without_a_look_at_each_header(
+        self, monkeypatch: pytest.MonkeyPatch, more: list[Header]
+    ) -> None:
+        """That is what makes it cheap; uvicorn's own way is for what is unusual."""
+        looked_at: list[object] = []
+
+        class Expression:
+            def search(self, name: bytes) -> None:
+                looked_at.append(name)
+
+        monkeypatch.setattr(httptools_impl, "HEADER_RE", Expression())
+        headers = [LENGTH, (b"etag", b'"1"'), *more]
+        answer = await sent(Cycle, 200, headers, method="GET", keep_alive=True)
+        assert answer["complete"]
+        assert bool(looked_at) == bool(more)
+        assert httptools_impl.RequestResponseCycle is Cycle
