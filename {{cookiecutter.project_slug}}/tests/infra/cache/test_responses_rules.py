@@ -316,6 +316,16 @@ class TestVary:
         await service.get()
         assert (await service.ask({**service.scope(), "scheme": "https"})).body == b"2"
 
+    @pytest.mark.parametrize("characters", [1, 1_000])
+    async def test_path_that_is_asked_for_again(self, characters: int) -> None:
+        """However long it is: which route it is for is remembered of short ones."""
+        service = Service(ResponsePolicy(ttl_seconds=60))
+        path = f"/page/{'a' * characters}"
+        told = [(await service.get(each)).told for each in (path, path, f"{path}b", path)]
+        assert [each.partition(";")[0] for each in told] == ["fwd=uri-miss", "hit"] * 2
+        unknown = await service.get(f"/{'a' * characters}")
+        assert "cache-status" not in unknown.headers
+
     async def test_is_told(self) -> None:
         """RFC 9110, section 12.5.5: what the application says, and what the policy adds."""
         policy = ResponsePolicy(ttl_seconds=60, vary=("Accept-Language", "X-Market"))
