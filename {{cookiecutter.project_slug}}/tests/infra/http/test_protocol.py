@@ -69,7 +69,7 @@ class Transport(asyncio.Transport):
 
 async def sent(
     kind: type[Any], status: int, headers: list[Header], *, method: str, keep_alive: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What a client gets, and what becomes of the connection."""
     transport = Transport()
     cycle = kind(
@@ -120,6 +120,12 @@ class TestHead:
         headers = [LENGTH, unusual]
         ours = await sent(Cycle, 200, headers, method="GET", keep_alive=True)
         assert ours == await sent(UVICORNS, 200, headers, method="GET", keep_alive=True)
+
+    async def test_headers_that_can_be_looked_at_once(self) -> None:
+        """They may come from an iterator (ASGI, `http.response.start`)."""
+        headers: Any = iter([LENGTH, (b"Etag", b'"1"')])
+        answer = await sent(Cycle, 200, headers, method="GET", keep_alive=True)
+        assert b'\r\netag: "1"\r\n' in bytes(answer["bytes"])
 
     @pytest.mark.parametrize("more", [[], [(b"connection", b"close")]], ids=["usual", "closing"])
     async def test_is_written_without_a_look_at_each_header(
