@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with a bound on what comes before a request's body.
 
 The heads of responses are written in one go. Uvicorn looks at each header by itself, twice with an
-expression: with a dozen of them, a tenth of what a cached response costs.
+expression: with a dozen of them, that is a tenth of what the cheapest response costs.
 """
 
 from collections.abc import Sequence
