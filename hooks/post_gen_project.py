@@ -60,6 +60,10 @@ def no_redis_cache(answers: Answers) -> bool:
     return answers["cache_backend"] not in {"redis", "tiered"}
 
 
+def no_memory_cache(answers: Answers) -> bool:
+    return answers["cache_backend"] not in {"memory", "tiered"}
+
+
 def no_tiered(answers: Answers) -> bool:
     return answers["cache_backend"] != "tiered"
 
@@ -197,6 +201,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/catalog/repository.py": no_database,
     "app/infra/cache": no_cache,
     "app/infra/cache/commands.py": no_redis_cache,
+    "app/infra/cache/ready.py": no_memory_cache,
     "app/infra/cache/redis.py": no_redis_cache,
     "app/infra/cache/samples.py": no_monitoring,
     "app/infra/cache/scripts.py": no_redis_cache,

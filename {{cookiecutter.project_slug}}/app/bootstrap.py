@@ -19,6 +19,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 # {% else %}
 from contextlib import asynccontextmanager, contextmanager
 # {% endif %}
+# {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
+from functools import partial
+# {% endif %}
 # {% if cookiecutter.database_driver != "none" %}
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +34,10 @@ from fastapi import FastAPI
 # {% if cookiecutter.monitoring != "opentelemetry" %}
 from fastapi.telemetry import TelemetryConfig
 # {% endif %}
+# {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
+from starlette.middleware.cors import CORSMiddleware
+# {% endif %}
+from starlette.types import ASGIApp
 
 # {% if cookiecutter.error_tracking == "sentry" or cookiecutter.monitoring == "opentelemetry" %}
 from app.about import read_about
@@ -98,7 +105,16 @@ from app.infra.cache.memory import Memory
 # {% if cookiecutter.cache_backend == "redis" %}
 from app.infra.cache.redis import RedisCache
 # {% endif %}
+# {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
+from app.infra.cache.ready import (
+    LearningResponseCache,
+    ReadyMiddleware,
+    ReadyResponses,
+    ready_in_front,
+)
+# {% else %}
 from app.infra.cache.responses import ResponseCache
+# {% endif %}
 # {% if cookiecutter.monitoring != "none" %}
 from app.infra.cache.samples import CacheSamples
 # {% endif %}
@@ -136,9 +152,14 @@ from app.infra.database.samples import DatabaseSamples
 from app.infra.database.sqlite import Sqlite
 # {% endif %}
 # {% endif %}
+# {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
+from app.infra.http.body_limit import BodyLimit
+from app.infra.http.hosts import TrustedHosts
+# {% endif %}
 # {% if cookiecutter.example != "none" %}
 from app.infra.http.pages import Cursors
 # {% endif %}
+from app.infra.http.request import RequestMiddleware
 # {% if cookiecutter.__rooms %}
 from app.infra.lifecycle import opened
 # {% endif %}
@@ -273,7 +294,14 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     # {% if cookiecutter.cache_backend != "none" %}
     app.add_middleware(SessionMiddleware, production=settings.production)
     policies = response_policies()
+    # {% if cookiecutter.cache_backend == "redis" %}
     app.add_middleware(ResponseCache, routes=app.routes, policies=policies, name=_SLUG)
+    # {% else %}
+    ready = ReadyResponses(policies)
+    app.add_middleware(
+        LearningResponseCache, routes=app.routes, policies=policies, name=_SLUG, ready=ready
+    )
+    # {% endif %}
     # {% endif %}
     # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
     if settings.database.replica_urls:
@@ -282,6 +310,33 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     # {% if cookiecutter.task_queue != "none" and cookiecutter.database_driver == "none" %}
     app.add_middleware(HoldBackMiddleware)
     # {% endif %}
+
+
+def outermost(
+    # {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
+    service: FastAPI,
+    # {% else %}
+    _service: FastAPI,
+    # {% endif %}
+) -> Callable[..., ASGIApp]:
+    """What makes the outermost layer of `service`, which sees every request."""
+    # {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
+    silent = {
+        BodyLimit,
+        CORSMiddleware,
+        # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
+        FreshnessMiddleware,
+        # {% endif %}
+        # {% if cookiecutter.task_queue != "none" and cookiecutter.database_driver == "none" %}
+        HoldBackMiddleware,
+        # {% endif %}
+        TrustedHosts,
+    }
+    ready = ready_in_front(service, silent)
+    if ready is not None:
+        return partial(ReadyMiddleware, ready=ready, name=_SLUG)
+    # {% endif %}
+    return RequestMiddleware
 
 
 def add_commands(group: click.Group, load_settings: Callable[[], Settings]) -> None:

@@ -5,7 +5,7 @@ as `application/problem+json`. Everything else that goes wrong is a 500 that say
 everything. A service that cannot start raises `StartupError`, whose sentence is all that is shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -177,15 +177,18 @@ class ProblemMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         plain: Message | None = None
+
+        def send_unless_plain(message: Message) -> Awaitable[None]:
+            is_error = message["type"] == "http.response.start" and message["status"] >= 400
+            return (send_problem if is_error or plain is not None else send)(message)
 
         async def send_problem(message: Message) -> None:
             nonlocal plain
-            if message["type"] == "http.response.start" and message["status"] >= 400:
+            if message["type"] == "http.response.start":
                 media_type = Headers(raw=message["headers"]).get("content-type", "")
                 if media_type.startswith("text/plain"):
                     plain = message
@@ -204,7 +207,7 @@ class ProblemMiddleware:
             plain = None
             await response(scope, receive, send)
 
-        await self.app(scope, receive, send_problem)
+        return self.app(scope, receive, send_unless_plain)
 
 
 def _allowed_methods(request: Request) -> str:

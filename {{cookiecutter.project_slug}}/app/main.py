@@ -20,7 +20,6 @@ from app.infra.http.compression import CompressionMiddleware
 from app.infra.http.drain import Drain
 from app.infra.http.head import HeadMiddleware
 from app.infra.http.hosts import TrustedHosts
-from app.infra.http.request import RequestMiddleware
 from app.infra.monitoring import Gauge
 from app.infra.profiling import ProfilingMiddleware
 from app.settings import Settings, load_settings
@@ -85,7 +84,7 @@ def create_app(
         responses=errors.RESPONSES,
         telemetry=bootstrap.TELEMETRY,
     )
-    app.wrap = lambda inner: _outer_layers(inner, settings, drain)
+    app.wrap = lambda inner: _outer_layers(app, inner, settings, drain)
     errors.install(app)
     app.add_middleware(CompressionMiddleware, minimum_bytes=settings.http.compress_minimum_bytes)
     bootstrap.add_middleware(app, settings)
@@ -131,11 +130,11 @@ def tell_version(about: About) -> None:
     INFO.set(1, about.version, platform.python_version())
 
 
-def _outer_layers(app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:
+def _outer_layers(service: FastAPI, app: ASGIApp, settings: Settings, drain: Drain) -> ASGIApp:
     app = HeadMiddleware(app)
     if settings.profiling.token is not None:
         app = ProfilingMiddleware(app, settings.profiling.token)
-    return RequestMiddleware(
+    return bootstrap.outermost(service)(
         errors.ProblemMiddleware(app),
         settings=settings.http,
         drain=drain,

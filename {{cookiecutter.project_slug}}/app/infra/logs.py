@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Literal, TextIO, cast
+from typing import Any, Literal
 
 import structlog
 from pydantic import BaseModel
@@ -55,8 +55,12 @@ def configure(settings: LogSettings) -> None:
         ]
     else:
         processors.append(_render)
-    stream = _Forgiving(sys.stderr if as_console else getattr(sys.stderr, "buffer", None))
-    _to[:] = [stream]
+    lines = (
+        _Lines(sys.stderr, end="\n")
+        if as_console
+        else _Lines(getattr(sys.stderr, "buffer", None), end=b"\n")
+    )
+    _to[:] = [lines]
     structlog.configure(
         processors=processors,
         wrapper_class=type(
@@ -64,11 +68,7 @@ def configure(settings: LogSettings) -> None:
             (structlog.make_filtering_bound_logger(level),),
             {"_proxy_to_logger": _write},
         ),
-        logger_factory=(
-            structlog.PrintLoggerFactory(cast("TextIO", stream))
-            if as_console
-            else structlog.BytesLoggerFactory(cast("BinaryIO", stream))
-        ),
+        logger_factory=lambda *_names: lines,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=level, handlers=[_ToStructlog()], force=True)
@@ -101,24 +101,20 @@ def _catch_the_rest() -> None:
 _lost = suppress(AttributeError, OSError, ValueError)
 
 
-class _Forgiving:
-    """A stream that may be closed, full or without a reader: a lost line must cost no request."""
+class _Lines:
+    """Where lines go. It may be closed, full or without a reader: a lost one costs no request."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, *, end: Any) -> None:
         self._stream = stream
+        self._end = end
         self._held: list[Any] | None = None
 
-    def write(self, text: str | bytes) -> None:
+    def msg(self, line: Any) -> None:
+        """What structlog calls with a line that is text or bytes, as `end` is."""
         if self._held is None:
-            with _lost:
-                self._stream.write(text)
+            self._write(line + self._end)
         else:
-            self._held.append(text)
-
-    def flush(self) -> None:
-        if self._held is None:
-            with _lost:
-                self._stream.flush()
+            self._held.append(line + self._end)
 
     def hold(self) -> bool:
         """More lines follow at once. False where somebody has said so already."""
@@ -131,8 +127,12 @@ class _Forgiving:
         """Write what was held."""
         held, self._held = self._held, None
         for piece in _pieces(held or []):
-            self.write(piece)
-            self.flush()
+            self._write(piece)
+
+    def _write(self, text: Any) -> None:
+        with _lost:
+            self._stream.write(text)
+            self._stream.flush()
 
 
 def _pieces(lines: Iterable[Any]) -> Iterator[Any]:
@@ -149,7 +149,7 @@ def _pieces(lines: Iterable[Any]) -> Iterator[Any]:
         yield piece[0][:0].join(piece)
 
 
-_to: list[_Forgiving] = []
+_to: list[_Lines] = []
 """Where the lines of this process go."""
 
 
@@ -208,7 +208,10 @@ def _write(
     logger: structlog.BoundLoggerBase, method: str, event: str | None = None, /, **details: Any
 ) -> None:
     """What structlog does with a line, which copies what it says several times on the way."""
-    line: Any = {**logger._context, **details, "event": event}  # noqa: SLF001  # for subclasses
+    _put(logger, method, {**logger._context, **details, "event": event})  # noqa: SLF001
+
+
+def _put(logger: structlog.BoundLoggerBase, method: str, line: Any) -> None:
     try:
         for processor in logger._processors:  # noqa: SLF001
             line = processor(logger._logger, method, line)  # noqa: SLF001
@@ -220,9 +223,11 @@ def _write(
 def information(event: str, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write many lines of level info at once; structlog looks for its logger only once."""
     logger = structlog.get_logger().bind()
+    if not logger.is_enabled_for(logging.INFO):
+        return
     with together():
         for line in lines:
-            logger.info(event, **line)
+            _put(logger, "info", {**line, "event": event})
 
 
 def _render(logger: object, method: str, event: EventDict) -> bytes:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 if TYPE_CHECKING:
     from pyinstrument import Profiler
 
-_TOKEN_HEADER = b"x-profile"
+TOKEN_HEADER = b"x-profile"
 # What is kept would be told in place of what it takes to make it.
 _ANEW = (b"cache-control", b"no-cache")
 _CACHE_HEADERS = frozenset({b"cache-control", b"pragma"})
@@ -65,13 +65,13 @@ class ProfilingMiddleware:
             raise error
 
     def _is_asked(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == _TOKEN_HEADER]
+        given = [value for name, value in scope["headers"] if name == TOKEN_HEADER]
         return any(secrets.compare_digest(value, self._token) for value in given)
 
     async def _profile(
         self, scope: Scope, receive: Receive
     ) -> tuple[HTMLResponse, Exception | None]:
-        left_out = {_TOKEN_HEADER, *_CACHE_HEADERS}
+        left_out = {TOKEN_HEADER, *_CACHE_HEADERS}
         # In place: what is found out about the request is kept in its scope.
         scope["headers"] = [*(h for h in scope["headers"] if h[0] not in left_out), _ANEW]
         status = 0

@@ -34,14 +34,14 @@ _CONDITIONS = frozenset({b"if-modified-since", b"if-none-match"})
 _NOT_PASSED_ON = frozenset(
     {*_CONDITIONS, b"accept-encoding", b"if-match", b"if-range", b"if-unmodified-since", b"range"}
 )
-_LOOKED_AT = _CONDITIONS | {
+WEIGHED = _CONDITIONS | {
     b"authorization",
     b"cache-control",
     b"content-length",
-    b"host",
     b"pragma",
     b"transfer-encoding",
 }
+"""Headers that have a say in whether, or how, something kept is served."""
 
 
 class Response(msgspec.Struct, array_like=True, frozen=True):
@@ -125,7 +125,7 @@ def _route(context: RouteContext, policy: ResponsePolicy, earlier: Sequence[Rout
         match=context.path_regex.match,
         shadows=tuple(shadows),
         varies=varies,
-        looked_at=_LOOKED_AT.union(policy.covered()),
+        looked_at=WEIGHED.union({b"host"}, policy.covered()),
     )
 
 
@@ -235,9 +235,10 @@ class Asked:
 class Kept:
     """An entry that is a response; raises `msgspec.MsgspecError` when it is something else."""
 
-    __slots__ = ("age_seconds", "response", "ttl_seconds", "worn")
+    __slots__ = ("age_seconds", "entry", "response", "ttl_seconds", "worn")
 
     def __init__(self, entry: Entry, now: float) -> None:
+        self.entry = entry
         self.response = _decode(entry.payload)
         self.age_seconds = max(now - entry.created, 0.0) + self.response.age_seconds
         self.ttl_seconds = entry.fresh_until - now

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -48,6 +48,19 @@ class Lru:
             return None
         self._entries.move_to_end(key)
         return entry[0]
+
+    def watch(self, values: Mapping[str, bytes]) -> Callable[[], bool]:
+        """Says whether all of `values` are here, which counts as a use of them."""
+        get, expected = self.get, tuple(values.items())
+
+        def are_here() -> bool:
+            # A generator would cost as much as the look itself.
+            for key, value in expected:  # noqa: SIM110
+                if get(key) != value:
+                    return False
+            return True
+
+        return are_here
 
     def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
         """Keep `value`, unless it is larger than everything may be together."""

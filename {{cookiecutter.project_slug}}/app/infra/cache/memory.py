@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from app.infra.cache.backend import Lease, Usage
+from app.infra.cache.entries import Entry, unpack
 from app.infra.cache.figures import Figures, Ledger
 from app.infra.cache.lru import Lru, MemoryBounds
 from app.infra.cache.settings import CacheSettings
@@ -44,6 +45,14 @@ class Memory:
     async def tokens(self, tags: Sequence[str]) -> list[str | None]:
         found = [self._kept.get(_tag(tag)) for tag in tags]
         return [None if token is None else token.decode() for token in found]
+
+    def watch(self, key: str, entry: Entry) -> Callable[[], bool] | None:
+        """Says whether `entry` is still kept and good; None if it is not now."""
+        data = self._kept.get(key)
+        if data is None or unpack(data) != entry or entry.generation != self._generation:
+            return None
+        tokens = {_tag(tag): token.encode() for tag, token in entry.tokens.items()}
+        return self._kept.watch({key: data, **tokens})
 
     async def acquire(self, key: str, _lease_seconds: float) -> Lease | None:
         if key in self._leases:

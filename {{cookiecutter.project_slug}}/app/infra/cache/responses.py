@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.infra.cache.cache import Cache, Loaded
 from app.infra.cache.entries import Entry
 from app.infra.cache.exchanges import Asked, Kept, Response, Route, Run, Unshared, compiled
-from app.infra.cache.policies import Lifetime, ResponsePolicy, not_modified, on_not_modified
+from app.infra.cache.policies import Header, Lifetime, ResponsePolicy, not_modified, on_not_modified
 
 # What is asked for again and again is looked for once; these are few and short.
 _KNOWN_PATHS = 1_000
@@ -207,9 +207,7 @@ class ResponseCache:
         code, headers, body = response.status, response.headers, response.body
         if asked.conditional and not_modified(asked.fields, code, headers, response.etag):
             code, headers, body = 304, on_not_modified(headers), b""
-        headers = [*headers, (b"cache-status", b"%s; %s" % (self._name, status))]
-        if age_seconds is not None:
-            headers.append((b"age", b"%d" % age_seconds))
+        headers = [*headers, *said_of(self._name, status, age_seconds)]
         await send({"type": "http.response.start", "status": code, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -232,6 +230,14 @@ class ResponseCache:
             await send(message)
 
         return send_with_status
+
+
+def said_of(name: bytes, status: bytes, age_seconds: float | None) -> list[Header]:
+    """What the cache called `name` says of a response (RFC 9211), and its age if it has one."""
+    headers = [(b"cache-status", b"%s; %s" % (name, status))]
+    if age_seconds is not None:
+        headers.append((b"age", b"%d" % age_seconds))
+    return headers
 
 
 async def _while_connected(

@@ -11,6 +11,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
 from app.infra.cache.backend import Lease
+from app.infra.cache.entries import Entry, unpack
 from app.infra.cache.lru import Lru, MemoryBounds
 from app.infra.cache.redis import FAILURES, RedisCache, RedisSettings
 from app.infra.lifecycle import ended
@@ -60,6 +61,15 @@ class Tiered(RedisCache):
     async def close(self) -> None:
         await ended(self._listening)
         await super().close()
+
+    def watch(self, key: str, entry: Entry) -> Callable[[], bool] | None:
+        """Says whether memory still has `entry` and all that it depends on; None if not now."""
+        data = self._local.get(self._entry(key))
+        if data is None or unpack(data) != entry:
+            return None
+        tokens = {self._tag(tag): token.encode() for tag, token in entry.tokens.items()}
+        generation = {self._generation_key: entry.generation.encode()}
+        return self._local.watch({self._entry(key): data, **generation, **tokens})
 
     async def acquire(self, key: str, lease_seconds: float) -> Lease | None:
         try:

@@ -83,14 +83,12 @@ class Cycle(RequestResponseCycle):
 
 def _length_bytes(headers: Sequence[Header]) -> int | None:
     """Of the body, where nothing but Content-Length has a say and all names are as they should."""
-    names = [name for name, _ in headers]
-    if (
-        b"".join(names).translate(None, _NAME_BYTES)
-        or not _HAVE_A_SAY_IN_IT.isdisjoint(names)
-        or names.count(_LENGTH) != 1
-    ):
+    named = dict(headers)
+    if b"".join(named).translate(None, _NAME_BYTES) or not _HAVE_A_SAY_IN_IT.isdisjoint(named):
         return None
-    value = headers[names.index(_LENGTH)][1]
+    value = named.get(_LENGTH, b"")
+    if len(named) < len(headers) and [name for name, _ in headers].count(_LENGTH) > 1:
+        return None
     return int(value) if value.isdigit() else None
 
 

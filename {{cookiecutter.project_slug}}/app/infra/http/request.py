@@ -34,6 +34,8 @@ ERRORS = Counter(
     "http_request_exceptions_total", "Errors that nothing handled", ["route", "exception"]
 )
 
+# A response that is sent in less is no stream that lasts, whatever it calls itself.
+_BRIEF_SECONDS = 0.005
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -83,7 +85,8 @@ class RequestMiddleware:
         route = ""
         size_bytes = 0
         left = False
-        longest_seconds = math.inf
+        begun: Message = {}
+        begun_seconds = math.inf
 
         async def receive_until_left() -> Message:
             nonlocal left
@@ -91,25 +94,25 @@ class RequestMiddleware:
             left = left or message["type"] == "http.disconnect"
             return message
 
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status, route, size_bytes, longest_seconds
+        def send_with_headers(message: Message) -> Awaitable[None]:
+            nonlocal status, route, size_bytes, begun, begun_seconds
             if message["type"] == "http.response.body":
                 size_bytes += len(message.get("body", b""))
             elif message["type"] == "http.response.start":
                 status = CLIENT_LEFT if left else message["status"]
                 # First of all: what a client has received was counted, whatever happens next.
                 route = _count(scope, status)
-                seconds = time.perf_counter() - started
-                longest_seconds = seconds if _is_event_stream(message) else math.inf
+                begun = message
+                begun_seconds = time.perf_counter() - started
                 message["headers"] = [
                     *message.get("headers", ()),
                     *added,
-                    *_timing_headers(seconds, parts),
+                    *timing_headers(begun_seconds, parts),
                     (b"x-request-id", request_id.encode()),
                 ]
                 if self._drain.begun:
                     message["headers"].append((b"connection", b"close"))
-            await send(message)
+            return send(message)
 
         self._log.begin()
         try:
@@ -129,6 +132,7 @@ class RequestMiddleware:
             status = status or _status_of_nothing(left=left)
             route = route or _count(scope, status)
             seconds = time.perf_counter() - started
+            lasts = seconds - begun_seconds > _BRIEF_SECONDS and _is_event_stream(begun)
             self._log.end(
                 Ended(
                     method=scope["method"],
@@ -136,7 +140,7 @@ class RequestMiddleware:
                     path=scope["path"],
                     status=status,
                     seconds=seconds,
-                    waited_seconds=min(seconds, longest_seconds),
+                    waited_seconds=begun_seconds if lasts else seconds,
                     size_bytes=size_bytes,
                     parts=parts,
                     context=logs.context(),
@@ -214,7 +218,7 @@ def _is_event_stream(start: Message) -> bool:
     return content_type is not None and content_type.startswith(b"text/event-stream")
 
 
-def _timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:
+def timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:
     """`Server-Timing` in milliseconds (W3C) and `X-Process-Time` in seconds."""
     entries = "".join([f"{part};dur={spent * 1e3:.2f}, " for part, spent in parts.items()])
     return [

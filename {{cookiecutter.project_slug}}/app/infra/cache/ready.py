@@ -1,0 +1,201 @@
+"""Responses that are at hand in the memory of this process, served in front of all other layers.
+
+Most hits are like one before: the same page, and nothing in the request that any layer would have
+to weigh. They are answered without a key to compute, an entry to decode or a layer to pass, as long
+as the memory of the cache has what they were made of. All others go the whole way.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from app.infra import logs
+from app.infra.cache.cache import LOOKUP, Cache
+from app.infra.cache.entries import Entry
+from app.infra.cache.exchanges import WEIGHED, Asked, Kept, Response, Route
+from app.infra.cache.figures import Figures
+from app.infra.cache.policies import ResponsePolicy
+from app.infra.cache.responses import ResponseCache, said_of
+from app.infra.http import access
+from app.infra.http.access import Ended
+from app.infra.http.request import RequestMiddleware, route_template, timing_headers
+from app.infra.profiling import TOKEN_HEADER
+
+_MAX_RESPONSES = 1_000
+_MAX_BODY_BYTES = 16 * 1024
+# What layers in front of the cache act upon: CORS, and profiling.
+_OTHERS_WEIGH = frozenset({b"origin", TOKEN_HEADER})
+
+Watch = Callable[[], bool]
+"""Says, without waiting, whether something is still so."""
+
+
+class Watchful(Protocol):
+    """A `Backend` that has entries in memory."""
+
+    def watch(self, key: str, entry: Entry) -> Watch | None:
+        """Whether memory still has `entry` and nothing has outdated it; None if it has not now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A response, what it was made of, and who is told that it was served."""
+
+    cache: Cache
+    figures: Figures
+    route: Route
+    template: str
+    """Of the path, as figures and the log have it."""
+    created: float
+    refresh_at: float
+    fresh_until: float
+    response: Response
+    is_kept: Watch
+
+
+class ReadyResponses:
+    """The responses that were served last, by what tells requests apart."""
+
+    def __init__(self, policies: Mapping[str, ResponsePolicy]) -> None:
+        covered = (policy.covered() for policy in policies.values())
+        self._weighed = WEIGHED | _OTHERS_WEIGH
+        self._looked_at = self._weighed.union({b"host"}, *covered)
+        self._ready: dict[tuple[object, ...], Ready] = {}
+
+    def find(self, scope: Scope) -> Ready | None:
+        """What answers a request, if it asks for nothing more."""
+        asked = self._asked(scope)
+        if asked is None:
+            return None
+        ready = self._ready.get(asked)
+        if ready is None or ready.cache is not scope.get("state", {}).get("cache"):
+            return None
+        if ready.cache.clock() < ready.refresh_at and ready.is_kept():
+            return ready
+        del self._ready[asked]
+        return None
+
+    def learn(self, asked: Asked, kept: Kept) -> None:
+        """Have what was served at hand, if memory has it and who asked wanted nothing more."""
+        asked_for = self._asked(asked.scope)
+        if asked_for is None or len(kept.response.body) > _MAX_BODY_BYTES:
+            return
+        is_kept = cast("Watchful", asked.cache.backend).watch(asked.key, kept.entry)
+        if is_kept is None:
+            return
+        while len(self._ready) >= _MAX_RESPONSES:
+            del self._ready[next(iter(self._ready))]
+        figures = asked.cache.figures[asked.route.name]
+        self._ready[asked_for] = Ready(
+            asked.cache,
+            figures,
+            asked.route,
+            route_template(asked.scope),
+            kept.entry.created,
+            kept.entry.refresh_at,
+            kept.entry.fresh_until,
+            kept.response,
+            is_kept,
+        )
+
+    def _asked(self, scope: Scope) -> tuple[object, ...] | None:
+        told: list[object] = [
+            scope.get("scheme"),
+            scope.get("root_path"),
+            scope.get("raw_path") or scope["path"],
+            scope.get("query_string"),
+        ]
+        for name, value in scope["headers"]:
+            if name in self._looked_at:
+                if name in self._weighed:
+                    return None
+                told += name, value
+        return tuple(told)
+
+
+class LearningResponseCache(ResponseCache):
+    """The cache of responses, of which those that it serves are at hand the next time."""
+
+    def __init__(self, *args: Any, ready: ReadyResponses, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ready = ready
+
+    async def _hit(self, asked: Asked, kept: Kept, send: Send) -> None:
+        self._ready.learn(asked, kept)
+        await super()._hit(asked, kept, send)
+
+
+class ReadyMiddleware(RequestMiddleware):
+    """The outermost layer, which answers what is ready by itself."""
+
+    def __init__(self, *args: Any, ready: ReadyResponses, name: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ready = ready
+        self._name = name.encode()
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        started = time.perf_counter()
+        asks = scope["type"] == "http" and scope["method"] == "GET" and not self._drain.begun
+        ready = self._ready.find(scope) if asks else None
+        if ready is None:
+            return super().__call__(scope, receive, send)
+        return self._answer(ready, started, scope, send)
+
+    async def _answer(self, ready: Ready, started: float, scope: Scope, send: Send) -> None:
+        looked_seconds = time.perf_counter() - started
+        LOOKUP.observe(looked_seconds, ready.route.name)
+        ready.figures.hits += 1
+        scope["route"] = ready.route.context
+        request_id = self._request_id(scope["headers"])
+        logs.request_id.set(request_id)
+        now, response = ready.cache.clock(), ready.response
+        status = b"hit; ttl=%d" % (ready.fresh_until - now)
+        age_seconds = max(now - ready.created, 0.0) + response.age_seconds
+        parts = {"cache": looked_seconds}
+        # First of all, as everywhere: what a client has received was counted.
+        access.count("GET", ready.template, response.status)
+        headers = [
+            *response.headers,
+            *said_of(self._name, status, age_seconds),
+            *self._headers,
+            *timing_headers(time.perf_counter() - started, parts),
+            (b"x-request-id", request_id.encode()),
+        ]
+        self._log.begin()
+        try:
+            start = {"type": "http.response.start", "status": response.status, "headers": headers}
+            await send(start)
+            await send({"type": "http.response.body", "body": response.body})
+        finally:
+            seconds = time.perf_counter() - started
+            self._log.end(
+                Ended(
+                    "GET",
+                    ready.template,
+                    scope["path"],
+                    response.status,
+                    seconds,
+                    seconds,
+                    len(response.body),
+                    parts,
+                    logs.context(),
+                )
+            )
+
+
+def ready_in_front(service: FastAPI, silent: Collection[object]) -> ReadyResponses | None:
+    """What may be served in front of all layers; None where one might have something to say.
+
+    `silent` are the classes of those that say nothing to a request that is answered so.
+    """
+    for middleware in service.user_middleware:
+        if middleware.cls is LearningResponseCache:
+            return cast("ReadyResponses", middleware.kwargs["ready"])
+        if middleware.cls not in silent:
+            return None
+    return None
