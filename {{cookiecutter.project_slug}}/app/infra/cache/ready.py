@@ -66,10 +66,12 @@ class ReadyResponses:
         self._weighed = WEIGHED | _OTHERS_WEIGH
         self._looked_at = self._weighed.union({b"host"}, *covered)
         self._ready: dict[tuple[object, ...], Ready] = {}
+        # What paths begin with of which something was ever at hand: others are not looked at.
+        self._beginnings: tuple[str, ...] = ()
 
     def find(self, scope: Scope) -> Ready | None:
         """What answers a request, if it asks for nothing more."""
-        asked = self._asked(scope)
+        asked = self._asked(scope) if scope["path"].startswith(self._beginnings) else None
         if asked is None:
             return None
         ready = self._ready.get(asked)
@@ -90,6 +92,9 @@ class ReadyResponses:
             return
         while len(self._ready) >= _MAX_RESPONSES:
             del self._ready[next(iter(self._ready))]
+        beginning = asked.scope.get("root_path", "") + asked.route.prefix
+        if beginning not in self._beginnings:
+            self._beginnings += (beginning,)
         figures = asked.cache.figures[asked.route.name]
         self._ready[asked_for] = Ready(
             asked.cache,

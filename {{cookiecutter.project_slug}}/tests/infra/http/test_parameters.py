@@ -6,6 +6,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Header, Query
 from fastapi.dependencies import utils
 from httpx2 import AsyncClient
+from pydantic import AliasChoices, BaseModel, Field
 
 from app.infra.http import parameters
 from app.settings import Settings
@@ -20,8 +21,21 @@ async def tell(
     many: Annotated[list[int], Query()],
     perhaps: Annotated[list[str] | None, Query()] = None,
     x_many: Annotated[list[str] | None, Header()] = None,
+    x_one: Annotated[str | None, Header()] = None,
 ) -> list[Any]:
-    return [one, many, perhaps, x_many]
+    return [one, many, perhaps, x_many, x_one]
+
+
+class Page(BaseModel):
+    """A model whose fields are parameters."""
+
+    page_size: int
+    after: Annotated[str, Field(validation_alias=AliasChoices("after", "since"))] = ""
+
+
+@probe.get("/model")
+async def page(page: Annotated[Page, Query()]) -> list[Any]:
+    return [page.page_size, page.after]
 
 
 @pytest.fixture
@@ -33,8 +47,12 @@ async def test_are_taken_as_they_are_declared(client: AsyncClient) -> None:
     """Again and again."""
     asked = "/probe/parameters?one=1&many=2&many=3&perhaps=a"
     for _ in range(2):
-        answer = await client.get(asked, headers=[("X-Many", "b"), ("X-Many", "c")])
-        assert answer.json() == [1, [2, 3], ["a"], ["b", "c"]]
+        headers = [("X-Many", "b"), ("X-Many", "c"), ("X-One", "d")]
+        answer = await client.get(asked, headers=headers)
+        assert answer.json() == [1, [2, 3], ["a"], ["b", "c"], "d"]
+        for name in ("after", "since"):
+            answer = await client.get(f"/probe/model?page_size=4&{name}=e")
+            assert answer.json() == [4, "e"]
 
 
 @pytest.mark.parametrize(
@@ -50,3 +68,24 @@ def test_are_remembered(app: FastAPI, annotation: object, expected: bool) -> Non
     """In the process that serves, also where Python could not."""
     assert utils.field_annotation_is_sequence is parameters._remembered  # type: ignore[attr-defined]
     assert parameters._remembered(annotation) is expected
+
+
+def test_each_field_is_looked_at_once(app: FastAPI) -> None:  # noqa: ARG001
+    """For each way in which it is asked about."""
+    looks: list[object] = []
+
+    def look(field: object, **options: object) -> list[object]:
+        looks.append(field)
+        return [field, options]
+
+    remembered, fields = parameters._by_field(look), [object(), object()]
+    for _ in range(2):
+        for field in fields:
+            assert remembered(field) == [field, {}]
+            assert remembered(field, convert_underscores=True) == [
+                field,
+                {"convert_underscores": True},
+            ]
+    assert looks == [fields[0], fields[0], fields[1], fields[1]]
+    assert utils._get_param_model is parameters._model
+    assert utils._get_param_aliases is parameters._aliases
