@@ -21,7 +21,7 @@ from app.catalog.schemas import (
     Statistics,
 )
 from app.catalog.service import Catalog
-from app.infra.http.etags import etag, is_current
+from app.infra.http.etags import IF_NONE_MATCH, etag, is_current
 
 router = APIRouter(prefix="/products", tags=["catalog"])
 
@@ -41,7 +41,6 @@ CatalogDependency = Annotated[Catalog, Depends(catalog_of)]
 ProductId = Annotated[int, Path(ge=1, le=MAX_ID)]
 ReviewId = Annotated[int, Path(ge=1, le=MAX_ID)]
 IfMatch = Annotated[str | None, Header(description="ETag of the version that you have read")]
-IfNoneMatch = Annotated[str | None, Header(description="ETag of the version that you hold")]
 
 
 @router.get("", response_model_exclude_unset=True)
@@ -96,18 +95,16 @@ async def export_products(
     response_model=Product,
     response_model_exclude_unset=True,
     responses={304: {"description": "You hold the current version"}},
+    openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
 async def read_product(
-    request: Request,
-    product_id: ProductId,
-    response: Response,
-    if_none_match: IfNoneMatch = None,
+    request: Request, product_id: ProductId, response: Response
 ) -> Product | Response:
     """One product, with the ETag that a write is held to."""
     catalog = await catalog_of(request)
     product = await catalog.get(product_id)
     tag = etag(product.version)
-    if is_current(if_none_match, product.version):
+    if is_current(request.headers.get("if-none-match"), product.version):
         return Response(status_code=304, headers={"ETag": tag})
     response.headers["ETag"] = tag
     return product

@@ -87,7 +87,7 @@ def cached(
                     tags=tags(result, **plan.visible(bound)) if tags and kept else (),
                 )
 
-            key = plan.key_of(bound)
+            key = plan.key_in(chosen, bound)
             entry = await chosen.get(plan.name, key, load, hide=hide)
             try:
                 return plan.read(entry.payload)  # type: ignore[no-any-return]
@@ -109,7 +109,8 @@ def key_of(
     """The key under which the result of these arguments is cached, for `Cache.forget`."""
     plan: _Plan = function.plan  # type: ignore[attr-defined]
     owner = getattr(function, "__self__", None)
-    return plan.key_of(plan.bind(*([] if owner is None else [owner]), *args, **kwargs))
+    bound = plan.bind(*([] if owner is None else [owner]), *args, **kwargs)
+    return plan.key_in(plan.cache_of(bound), bound)
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,8 @@ class _Plan:
             )
         return cache
 
-    def key_of(self, bound: dict[str, Any]) -> str:
-        return self.cache_of(bound).key(self.family, digest(self.visible(bound)))
+    def key_in(self, cache: Cache, bound: dict[str, Any]) -> str:
+        return cache.key(self.family, digest(self.visible(bound)))
 
     async def run(self, *args: Any, **kwargs: Any) -> tuple[bytes, Any]:
         """The result as bytes, and itself; an error that is to be cached counts as None."""

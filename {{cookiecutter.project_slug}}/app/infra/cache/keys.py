@@ -11,9 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_json
 
 _DIGEST_BYTES = 16
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _BY_TEXT = (str, Decimal, date, time, timedelta, UUID, complex, float)
 
 
@@ -26,8 +26,12 @@ def digest(value: object) -> str:
     Raises:
         TypeError: `value` is, or contains, something else.
     """
-    text = _ENCODER.encode(_plain(value))
-    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    plain = _plain(value)
+    try:
+        text = to_json(plain)
+    except ValueError:  # half of a pair of surrogates, which UTF-8 cannot hold
+        text = json.dumps(plain).encode()
+    return blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def schema_digest(adapter: TypeAdapter[Any]) -> str:

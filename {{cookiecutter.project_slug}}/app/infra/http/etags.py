@@ -3,6 +3,16 @@
 from app.errors import PreconditionFailed
 from app.infra.http.compression import GZIP_SUFFIX
 
+IF_NONE_MATCH = {
+    "name": "if-none-match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "title": "If-None-Match"},
+    "description": "ETag of the version that you hold",
+}
+"""What OpenAPI says of the header, for a route that looks at it by itself: to have FastAPI find it
+takes a hot route as long as a tenth of everything else."""
+
 
 def etag(version: int) -> str:
     """The strong validator of a resource at `version` (RFC 9110, section 8.8.3)."""

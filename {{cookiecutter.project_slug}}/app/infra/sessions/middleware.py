@@ -1,5 +1,6 @@
 """The session of each request, and its cookie."""
 
+from collections.abc import Awaitable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -33,36 +34,38 @@ class SessionMiddleware:
         self._app = app
         self._production = production
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         sessions: Sessions | None = scope.get("state", {}).get("sessions")
         if scope["type"] != "http" or sessions is None:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         secure = self._production or scope.get("scheme", "http") == "https"
         cookie = f"__Host-{sessions.settings.cookie}" if secure else sessions.settings.cookie
         session = scope["state"]["session"] = Session(sessions, _sent_id(scope, cookie))
         failed = False
 
-        async def send_with_session(message: Message) -> None:
-            nonlocal failed
-            if message["type"] == "http.response.start" and session.used:
-                headers = MutableHeaders(raw=list(message.get("headers", ())))
-                try:
-                    session_id = await session.save() if message["status"] < 500 else None
-                except ServiceError as error:
-                    failed = True
-                    response = _plain(error)
-                    _mark(response.headers)
-                    await response(scope, receive, send)
-                    return
-                if session_id is not None:
-                    headers.append("set-cookie", _set_cookie(cookie, session_id, secure=secure))
-                _mark(headers)
-                message = {**message, "headers": headers.raw}
-            if not failed:
-                await send(message)
+        def send_with_session(message: Message) -> Awaitable[None]:
+            begins = message["type"] == "http.response.start" and session.used
+            return (send_saved if begins or failed else send)(message)
 
-        await self._app(scope, receive, send_with_session)
+        async def send_saved(message: Message) -> None:
+            nonlocal failed
+            if failed:
+                return
+            headers = MutableHeaders(raw=list(message.get("headers", ())))
+            try:
+                session_id = await session.save() if message["status"] < 500 else None
+            except ServiceError as error:
+                failed = True
+                response = _plain(error)
+                _mark(response.headers)
+                await response(scope, receive, send)
+                return
+            if session_id is not None:
+                headers.append("set-cookie", _set_cookie(cookie, session_id, secure=secure))
+            _mark(headers)
+            await send({**message, "headers": headers.raw})
+
+        return self._app(scope, receive, send_with_session)
 
 
 def _sent_id(scope: Scope, cookie: str) -> str | None:

@@ -133,6 +133,8 @@ class TestDigest:
             (["a", "b"], ["a,b"]),
             (["a", ["b"]], ["a", "b"]),
             (UUID(int=1), str(UUID(int=1))),
+            ("\ud800", "\udbff"),
+            ("\ud800", "\\ud800"),
         ],
     )
     def test_alike(self, one: object, other: object) -> None:

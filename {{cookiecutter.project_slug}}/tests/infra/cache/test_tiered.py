@@ -246,6 +246,20 @@ class TestCoherence:
             await until(lambda: not one.kept)
         assert await value(one.cache, source) == "new"
 
+    async def test_watched(
+        self, server: PrivateServer, one: Process, two: Process, change: str
+    ) -> None:
+        """Who watches an entry is told as soon as the process has heard of it."""
+        await remember(one, Source("old", "tag"))
+        entry = await one.cache.find("test", KEY)
+        assert entry is not None
+        watch = one.backend.watch(KEY, entry)
+        assert watch is not None
+        assert watch()
+        await CHANGES[change](two, server)
+        await quiet(one, two)
+        assert not watch()
+
     async def test_while_it_is_read(
         self,
         server: PrivateServer,
@@ -337,6 +351,9 @@ class TestChannel:
         for _ in range(3):
             assert await value(process.cache, source) == "old"
         assert (process.kept, source.loads) == (0, 1)
+        entry = await process.cache.find("test", KEY)
+        assert entry is not None
+        assert process.backend.watch(KEY, entry) is None
         await process.cache.close()
 
     async def test_killed(self, server: PrivateServer, one: Process) -> None:
