@@ -296,6 +296,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/cache/test_commands.py": no_redis_cache,
     "tests/infra/cache/test_faults.py": no_redis_cache,
     "tests/infra/cache/test_processes.py": no_redis_cache,
+    "tests/infra/cache/test_ready.py": no_memory_cache,
     "tests/infra/cache/test_redis.py": no_redis_cache,
     "tests/infra/cache/test_samples.py": no_monitoring,
     "tests/infra/cache/test_shared.py": no_redis_cache,

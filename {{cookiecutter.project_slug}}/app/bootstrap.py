@@ -34,9 +34,6 @@ from fastapi import FastAPI
 # {% if cookiecutter.monitoring != "opentelemetry" %}
 from fastapi.telemetry import TelemetryConfig
 # {% endif %}
-# {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
-from starlette.middleware.cors import CORSMiddleware
-# {% endif %}
 from starlette.types import ASGIApp
 
 # {% if cookiecutter.error_tracking == "sentry" or cookiecutter.monitoring == "opentelemetry" %}
@@ -323,7 +320,6 @@ def outermost(
     # {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
     silent = {
         BodyLimit,
-        CORSMiddleware,
         # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] %}
         FreshnessMiddleware,
         # {% endif %}

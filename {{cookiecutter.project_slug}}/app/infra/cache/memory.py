@@ -47,7 +47,7 @@ class Memory:
         return [None if token is None else token.decode() for token in found]
 
     def watch(self, key: str, entry: Entry) -> Callable[[], bool] | None:
-        """Says whether `entry` is still kept and good; None if it is not now."""
+        """Says whether `entry` is kept, and not outdated; None if it is not there."""
         data = self._kept.get(key)
         if data is None or unpack(data) != entry or entry.generation != self._generation:
             return None

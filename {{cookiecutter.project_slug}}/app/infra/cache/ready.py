@@ -22,13 +22,16 @@ from app.infra.cache.policies import ResponsePolicy
 from app.infra.cache.responses import ResponseCache, said_of
 from app.infra.http import access
 from app.infra.http.access import Ended
-from app.infra.http.request import RequestMiddleware, route_template, timing_headers
+from app.infra.http.request import (
+    RequestMiddleware,
+    route_template,
+    tell_failure,
+    timing_headers,
+)
 from app.infra.profiling import TOKEN_HEADER
 
 _MAX_RESPONSES = 1_000
-_MAX_BODY_BYTES = 16 * 1024
-# What layers in front of the cache act upon: CORS, and profiling.
-_OTHERS_WEIGH = frozenset({b"origin", TOKEN_HEADER})
+_MAX_BYTES = 16 * 1024
 
 Watch = Callable[[], bool]
 """Says, without waiting, whether something is still so."""
@@ -38,7 +41,7 @@ class Watchful(Protocol):
     """A `Backend` that has entries in memory."""
 
     def watch(self, key: str, entry: Entry) -> Watch | None:
-        """Whether memory still has `entry` and nothing has outdated it; None if it has not now."""
+        """Whether memory still has `entry` and nothing has outdated it; None if it is not there."""
         ...
 
 
@@ -63,7 +66,7 @@ class ReadyResponses:
 
     def __init__(self, policies: Mapping[str, ResponsePolicy]) -> None:
         covered = (policy.covered() for policy in policies.values())
-        self._weighed = WEIGHED | _OTHERS_WEIGH
+        self._weighed = WEIGHED | {TOKEN_HEADER}
         self._looked_at = self._weighed.union({b"host"}, *covered)
         self._ready: dict[tuple[object, ...], Ready] = {}
         # What paths begin with of which something was ever at hand: others are not looked at.
@@ -83,13 +86,23 @@ class ReadyResponses:
         return None
 
     def learn(self, asked: Asked, kept: Kept) -> None:
-        """Have what was served at hand, if memory has it and who asked wanted nothing more."""
+        """Have what was served at hand, if memory has it and who asked wanted nothing more.
+
+        Of errors in plain text, a layer makes problem documents.
+        """
         asked_for = self._asked(asked.scope)
-        if asked_for is None or len(kept.response.body) > _MAX_BODY_BYTES:
+        response = kept.response
+        if asked_for is None or kept.worn or response.status >= 400:
             return
-        is_kept = cast("Watchful", asked.cache.backend).watch(asked.key, kept.entry)
-        if is_kept is None:
+        if _size(asked_for, response) > _MAX_BYTES:
             return
+        try:
+            is_kept = cast("Watchful", asked.cache.backend).watch(asked.key, kept.entry)
+        except ValueError:  # something else lies there by now
+            return
+        if is_kept is None or not is_kept():
+            return
+        self._ready.pop(asked_for, None)
         while len(self._ready) >= _MAX_RESPONSES:
             del self._ready[next(iter(self._ready))]
         beginning = asked.scope.get("root_path", "") + asked.route.prefix
@@ -104,7 +117,7 @@ class ReadyResponses:
             kept.entry.created,
             kept.entry.refresh_at,
             kept.entry.fresh_until,
-            kept.response,
+            response,
             is_kept,
         )
 
@@ -121,6 +134,11 @@ class ReadyResponses:
                     return None
                 told += name, value
         return tuple(told)
+
+
+def _size(asked_for: tuple[Any, ...], response: Response) -> int:
+    heads = sum(len(name) + len(value) for name, value in response.headers)
+    return sum(map(len, filter(None, asked_for))) + heads + len(response.body)
 
 
 class LearningResponseCache(ResponseCache):
@@ -176,6 +194,8 @@ class ReadyMiddleware(RequestMiddleware):
             start = {"type": "http.response.start", "status": response.status, "headers": headers}
             await send(start)
             await send({"type": "http.response.body", "body": response.body})
+        except Exception as error:  # noqa: BLE001  # as of any other request
+            tell_failure(error, scope, request_id)
         finally:
             seconds = time.perf_counter() - started
             self._log.end(

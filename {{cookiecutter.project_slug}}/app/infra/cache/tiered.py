@@ -63,7 +63,7 @@ class Tiered(RedisCache):
         await super().close()
 
     def watch(self, key: str, entry: Entry) -> Callable[[], bool] | None:
-        """Says whether memory still has `entry` and all that it depends on; None if not now."""
+        """Says whether memory has `entry` and all that it depends on; None if it is not there."""
         data = self._local.get(self._entry(key))
         if data is None or unpack(data) != entry:
             return None

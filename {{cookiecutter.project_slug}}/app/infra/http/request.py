@@ -122,10 +122,7 @@ class RequestMiddleware:
             if not left:
                 raise
         except Exception as error:
-            logger.exception("request failed")
-            route = route_template(scope)
-            ERRORS.add(route, type(error).__name__)
-            failed(error, request_id=request_id, method=scope["method"], route=route)
+            route = tell_failure(error, scope, request_id)
             if not status:
                 raise
         finally:
@@ -173,6 +170,15 @@ class RequestMiddleware:
             if failure is not None:
                 await send(failure)
             raise
+
+
+def tell_failure(error: Exception, scope: Scope, request_id: str) -> str:
+    """Log, count and report the error that ended a request; returns its route."""
+    logger.exception("request failed")
+    route = route_template(scope)
+    ERRORS.add(route, type(error).__name__)
+    failed(error, request_id=request_id, method=scope["method"], route=route)
+    return route
 
 
 def _status_of_nothing(*, left: bool) -> int:
