@@ -155,7 +155,7 @@ class TestCommand:
         ended = run(tmp_path, "profile", "get", "/?x=1", "--count", "30")
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.startswith("GET /?x=1: 30 x 200, ")
-        assert "RequestMiddleware._serve" in ended.stdout
+        assert "Middleware._serve" in ended.stdout
         assert '"request"' not in ended.stderr
 
     def test_tells_in_a_page(self, tmp_path: Path) -> None:
