@@ -309,13 +309,7 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     # {% endif %}
 
 
-def outermost(
-    # {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
-    service: FastAPI,
-    # {% else %}
-    _service: FastAPI,
-    # {% endif %}
-) -> Callable[..., ASGIApp]:
+def outermost(service: FastAPI) -> Callable[..., ASGIApp]:
     """What makes the outermost layer of `service`, which sees every request."""
     # {% if cookiecutter.cache_backend in ["memory", "tiered"] %}
     silent = {
