@@ -24,9 +24,9 @@ from app.infra.http import access
 from app.infra.http.access import Ended
 from app.infra.http.request import (
     RequestMiddleware,
+    own_headers,
     route_template,
     tell_failure,
-    timing_headers,
 )
 from app.infra.profiling import TOKEN_HEADER
 
@@ -186,8 +186,7 @@ class ReadyMiddleware(RequestMiddleware):
             *response.headers,
             *said_of(self._name, status, age_seconds),
             *self._headers,
-            *timing_headers(time.perf_counter() - started, parts),
-            (b"x-request-id", request_id.encode()),
+            *own_headers(request_id, time.perf_counter() - started, parts),
         ]
         self._log.begin()
         try:

@@ -107,8 +107,7 @@ class RequestMiddleware:
                 message["headers"] = [
                     *message.get("headers", ()),
                     *added,
-                    *timing_headers(begun_seconds, parts),
-                    (b"x-request-id", request_id.encode()),
+                    *own_headers(request_id, begun_seconds, parts),
                 ]
                 if self._drain.begun:
                     message["headers"].append((b"connection", b"close"))
@@ -224,10 +223,11 @@ def _is_event_stream(start: Message) -> bool:
     return content_type is not None and content_type.startswith(b"text/event-stream")
 
 
-def timing_headers(seconds: float, parts: dict[str, float]) -> list[Header]:
-    """`Server-Timing` in milliseconds (W3C) and `X-Process-Time` in seconds."""
+def own_headers(request_id: str, seconds: float, parts: dict[str, float]) -> list[Header]:
+    """`Server-Timing` in milliseconds (W3C), `X-Process-Time` in seconds, and `X-Request-ID`."""
     entries = "".join([f"{part};dur={spent * 1e3:.2f}, " for part, spent in parts.items()])
     return [
         (b"server-timing", f"{entries}total;dur={seconds * 1e3:.2f}".encode()),
         (b"x-process-time", f"{seconds:.6f}".encode()),
+        (b"x-request-id", request_id.encode()),
     ]
