@@ -40,6 +40,7 @@ class _Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         routes.flatten(self)
+        routes.index(self)
         return self.wrap(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:

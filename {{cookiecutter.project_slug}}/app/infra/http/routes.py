@@ -1,15 +1,22 @@
-"""Every route in one list, each with its whole path.
+"""Every route in one list, each with its whole path, and found by an index.
 
-FastAPI keeps the routers that an application includes as a tree, and looks for the route of each
-request on every level of it, twice.
+FastAPI keeps the routers that an application includes as a tree, and looks at every route on each
+level of it, twice, until one is for the request.
 """
 
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, RouteContext, _IncludedRouter, iter_route_contexts
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Scope
+from fastapi.telemetry._api import _route_selected
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.infra.http import direct
 
 
 def flatten(app: FastAPI) -> None:
@@ -47,25 +54,96 @@ def _is_plain(route: BaseRoute) -> bool:
 
 def _whole(context: RouteContext) -> BaseRoute:
     """A route as its routers make it, which FastAPI has found out: to make it anew takes long."""
-    whole = _Route.__new__(_Route)
+    whole = APIRoute.__new__(APIRoute)
     own = vars(context.original_route)
     vars(whole).update((name, getattr(context, name, value)) for name, value in own.items())
     return whole
 
 
-class _Route(APIRoute):
-    """One that sees at a glance that it is not the one."""
+def index(app: FastAPI) -> None:
+    """Let an index find the routes of `app`, and let their handlers be called directly."""
+    # Starlette awaits what it calls, and needs no coroutine.
+    app.router.middleware_stack = _Index(app.router)  # type: ignore[assignment]
 
-    @cached_property
-    def _beginning(self) -> tuple[str, bool]:
-        """Of its paths, up to the first parameter; and whether that is all."""
-        beginning, parameter, _ = self.path.partition("{")
-        return beginning, not parameter
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        path = scope["path"]
-        beginning, is_all = self._beginning
-        other = path != beginning if is_all else not path.startswith(beginning)
-        if other and not scope.get("root_path"):
-            return Match.NONE, {}
-        return super().matches(scope)
+class _Index:
+    """In front of a router: finds its plain routes by method and path; the rest is up to it.
+
+    It finds what the router would. What is for no route, for one that is not plain, or comes from
+    another router goes on to the router.
+    """
+
+    def __init__(self, router: APIRouter) -> None:
+        self._router = router
+        self._rest = router.middleware_stack
+        self._routes: list[BaseRoute] = []
+        self._entries = _Entries([])
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._choose(scope)(scope, receive, send)
+
+    def _choose(self, scope: Scope) -> ASGIApp:
+        if scope["type"] != "http" or scope.get("root_path") or "router" in scope:
+            return self._rest
+        if self._routes != self._router.routes:
+            self._routes = [*self._router.routes]
+            self._entries = _Entries([] if self._router.form_limits else self._routes)
+        found = self._entries.find(scope["method"], scope["path"])
+        if found is None:
+            return self._rest
+        entry, scope["path_params"] = found
+        scope["router"] = self._router
+        scope["endpoint"] = entry.route.endpoint
+        if isinstance(entry.route, APIRoute):
+            scope["route"] = entry.route
+        if "fastapi.telemetry" in scope:
+            _route_selected(scope=scope, path=entry.route.path_format)
+            return entry.route.handle
+        return entry.call
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    route: Route
+    call: ASGIApp
+
+    @classmethod
+    def of(cls, route: Route) -> "_Entry":
+        straight = direct.handler(route) if isinstance(route, APIRoute) else None
+        return cls(route, straight or route.handle)
+
+
+class _Entries:
+    """Plain routes, all up to the first that is not: it may take anything."""
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._fixed: dict[tuple[str, str], _Entry] = {}
+        self._patterns: defaultdict[str, list[_Entry]] = defaultdict(list)
+        of_http = (route for route in routes if not isinstance(route, WebSocketRoute))
+        for route in takewhile(_is_found_by_path, of_http):
+            assert isinstance(route, Route)  # noqa: S101  # as was just seen
+            entry = _Entry.of(route)
+            for method in route.methods or ():
+                earlier = self._patterns[method]
+                if route.param_convertors:
+                    earlier.append(entry)
+                elif not any(each.route.path_regex.match(route.path) for each in earlier):
+                    self._fixed.setdefault((method, route.path), entry)
+
+    def find(self, method: str, path: str) -> tuple[_Entry, dict[str, Any]] | None:
+        """The first that takes both, and its parameters."""
+        entry = self._fixed.get((method, path))
+        if entry is not None:
+            return entry, {}
+        # A line's end would be overlooked by the expressions, those of fixed paths too.
+        if method in self._patterns and not path.endswith("\n"):
+            for entry in self._patterns[method]:
+                if match := entry.route.path_regex.match(path):
+                    convertors = entry.route.param_convertors
+                    values = match.groupdict().items()
+                    return entry, {name: convertors[name].convert(text) for name, text in values}
+        return None
+
+
+def _is_found_by_path(route: BaseRoute) -> bool:
+    return type(route) in (APIRoute, Route) and bool(getattr(route, "methods", None))

@@ -1,0 +1,139 @@
+"""Handlers that are called directly: without what FastAPI keeps ready for what they do not use.
+
+For every request it opens stacks for dependencies and files, handles errors a second time, and
+makes one response of two. That is most of what a short handler costs.
+"""
+
+import inspect
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.datastructures import DefaultPlaceholder
+from fastapi.dependencies.utils import request_params_to_args
+from fastapi.exceptions import ResponseValidationError
+from fastapi.routing import APIRoute, _extract_endpoint_context
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.infra import timing
+
+_JSON = "application/json"
+_JSON_HEADER = (b"content-type", _JSON.encode())
+
+
+def handler(route: APIRoute) -> ASGIApp | None:
+    """Serves what `route` has matched, exactly as FastAPI would; None if that takes more.
+
+    Asynchronous functions are called directly that have no dependencies and no body, and that
+    return what has a model, to be sent as JSON, or a response.
+    """
+    needs = route.dependant
+    more = (
+        needs.dependencies
+        or needs.background_tasks_param_name
+        or needs.security_scopes_param_name
+        or needs.http_connection_param_name
+        or route.body_field is not None
+        or route.max_body_size is not None
+        or route.response_field is None
+        or not isinstance(route.response_class, DefaultPlaceholder)
+        or not inspect.iscoroutinefunction(route.endpoint)
+    )
+    return None if more else _Direct(route)
+
+
+class _Direct:
+    def __init__(self, route: APIRoute) -> None:
+        assert route.response_field is not None  # noqa: S101  # as `handler` has seen
+        self._route = route
+        self._field = route.response_field
+        self._needs = route.dependant
+        self._needs_request = bool(
+            self._needs.request_param_name
+            or self._needs.query_params
+            or self._needs.header_params
+            or self._needs.cookie_params
+        )
+        self._to_json = partial(
+            self._field.serialize_json,
+            include=route.response_model_include,
+            exclude=route.response_model_exclude,
+            by_alias=route.response_model_by_alias,
+            exclude_unset=route.response_model_exclude_unset,
+            exclude_defaults=route.response_model_exclude_defaults,
+            exclude_none=route.response_model_exclude_none,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        needs = self._needs
+        values, errors = request_params_to_args(needs.path_params, scope["path_params"])
+        if self._needs_request:
+            request = Request(scope, receive, send)
+            for fields, given in self._parameters(request):
+                found, wrong = request_params_to_args(fields, given)
+                values.update(found)
+                errors += wrong
+            if needs.request_param_name:
+                values[needs.request_param_name] = request
+        if errors:
+            # FastAPI finds them again, and says so; the function was not called yet.
+            await self._route.app(scope, receive, send)
+            return
+        told = _Told()
+        if needs.response_param_name:
+            values[needs.response_param_name] = told
+        result = await self._route.endpoint(**values)
+        if isinstance(result, Response):
+            await result(scope, receive, send)
+        elif told.status_code is None:
+            body = self._body(scope, result)
+            length = (b"content-length", b"%d" % len(body))
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self._route.status_code or 200,
+                    "headers": [length, _JSON_HEADER, *told.raw_headers],
+                }
+            )
+            await send({"type": "http.response.body", "body": body})
+        else:
+            body = self._body(scope, result)
+            response = Response(body, told.status_code, media_type=_JSON)
+            if not is_body_allowed_for_status_code(told.status_code):
+                response.body = b""
+            response.raw_headers += told.raw_headers
+            await response(scope, receive, send)
+
+    def _parameters(self, request: Request) -> Iterator[tuple[Sequence[Any], Mapping[str, Any]]]:
+        """Those that are declared, and where they are; FastAPI's own order."""
+        if self._needs.query_params:
+            yield self._needs.query_params, request.query_params
+        if self._needs.header_params:
+            yield self._needs.header_params, request.headers
+        if self._needs.cookie_params:
+            yield self._needs.cookie_params, request.cookies
+
+    def _body(self, scope: Scope, result: object) -> bytes:
+        started = time.perf_counter()
+        try:
+            content, errors = self._field.validate(result, {}, loc=("response",))
+            if errors:
+                context = _extract_endpoint_context(self._route.endpoint)
+                context["path"] = f"{scope['method']} {self._route.path_format}"
+                raise ResponseValidationError(errors=errors, body=result, endpoint_ctx=context)
+            return self._to_json(content)
+        finally:
+            timing.add("serialization", time.perf_counter() - started)
+
+
+class _Told(Response):
+    """What a handler says of its response before there is one."""
+
+    def __init__(self) -> None:
+        self.status_code = None  # type: ignore[assignment]
+        self.background = None
+        self.body = b""
+        self.raw_headers = []
