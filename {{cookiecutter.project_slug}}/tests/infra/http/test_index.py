@@ -69,7 +69,10 @@ def ask(app: ASGIApp, path: str, method: str = "GET", **more: Any) -> list[Messa
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    async def serve() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(serve())
     return sent
 
 
@@ -119,7 +122,7 @@ def test_what_takes_anything_keeps_its_place() -> None:
 async def talk(websocket: Any) -> None: ...
 
 
-async def nobody(scope: Scope, _receive: Receive, _send: Send) -> None:
+async def nobody(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
     raise AssertionError(f"{scope['path']} was left to the router")
 
 
