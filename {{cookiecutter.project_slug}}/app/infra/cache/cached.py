@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from app.errors import ServiceError, TimedOut, Unavailable
 from app.infra.cache.cache import Cache, Loaded
-from app.infra.cache.keys import digest, schema_digest
+from app.infra.cache.keys import digest_of, schema_digest
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -166,7 +166,7 @@ class _Plan:
         return cache
 
     def key_in(self, cache: Cache, bound: dict[str, Any]) -> str:
-        return cache.key(self.family, digest(self.visible(bound)))
+        return cache.key(self.family, digest_of(self.visible(bound)))
 
     async def run(self, *args: Any, **kwargs: Any) -> tuple[bytes, Any]:
         """The result as bytes, and itself; an error that is to be cached counts as None."""

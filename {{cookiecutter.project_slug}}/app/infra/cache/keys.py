@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
 _DIGEST_BYTES = 16
+_SHORT_CHARACTERS = 64
 _BY_TEXT = (str, Decimal, date, time, timedelta, UUID, complex, float)
 
 
@@ -32,6 +34,20 @@ def digest(value: object) -> str:
     except ValueError:  # half of a pair of surrogates, which UTF-8 cannot hold
         text = json.dumps(plain).encode()
     return blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def digest_of(arguments: Mapping[str, object]) -> str:
+    """`digest` of arguments by their names, which remembers those of numbers and short texts."""
+    values = tuple(arguments.values())
+    for value in values:
+        if type(value) is not int and (type(value) is not str or len(value) > _SHORT_CHARACTERS):
+            return digest(arguments)
+    return _remembered(tuple(arguments), *values)
+
+
+@lru_cache(maxsize=4_096)
+def _remembered(names: Sequence[str], *values: object) -> str:
+    return digest(dict(zip(names, values, strict=True)))
 
 
 def schema_digest(adapter: TypeAdapter[Any]) -> str:

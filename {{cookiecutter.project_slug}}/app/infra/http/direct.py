@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi._compat import ModelField
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.utils import request_params_to_args
 from fastapi.exceptions import ResponseValidationError
@@ -41,8 +42,14 @@ def handler(route: APIRoute) -> ASGIApp | None:
         or route.response_field is None
         or not isinstance(route.response_class, DefaultPlaceholder)
         or not inspect.iscoroutinefunction(route.endpoint)
+        or not route.param_convertors.keys() >= set(map(_called, needs.path_params))
     )
     return None if more else _Direct(route)
+
+
+def _called(parameter: ModelField) -> str:
+    """What a parameter is called in a path."""
+    return parameter.validation_alias or parameter.alias
 
 
 class _Direct:
@@ -57,6 +64,7 @@ class _Direct:
             or self._needs.header_params
             or self._needs.cookie_params
         )
+        self._path = [(each.name, _called(each), each.validate) for each in self._needs.path_params]
         self._to_json = partial(
             self._field.serialize_json,
             include=route.response_model_include,
@@ -69,7 +77,11 @@ class _Direct:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         needs = self._needs
-        values, errors = request_params_to_args(needs.path_params, scope["path_params"])
+        values: dict[str, Any] = {}
+        errors: list[Any] = []
+        for name, alias, validate in self._path:
+            values[name], wrong = validate(scope["path_params"][alias])
+            errors += wrong
         if self._needs_request:
             request = Request(scope, receive, send)
             for fields, given in self._parameters(request):

@@ -1,7 +1,8 @@
 """HTTP/1.1 as uvicorn speaks it, with a bound on what comes before a request's body.
 
-The heads of responses are written in one go. Uvicorn looks at each header by itself, twice with an
-expression: with a dozen of them, that is a tenth of what the cheapest response costs.
+The heads of responses are put together in one go, and sent with their bodies. Uvicorn looks at each
+header by itself, twice with an expression, and has the system send both one after the other: with a
+dozen of them, that is a quarter of what the cheapest response costs.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import (
 from app.infra.http.headers import Header
 
 MAX_HEAD_BYTES = 64 * 1024
+# A larger body takes longer to copy than to send by itself.
+_TOGETHER_BYTES = 64 * 1024
 _REFUSAL = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -52,16 +55,26 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 
 
 class Cycle(RequestResponseCycle):
-    """A request and its response; whatever is unusual about a head is left to uvicorn."""
+    """A request and its response; whatever is unusual about a head is left to uvicorn.
+
+    A head waits for the first of its body, so that the system is asked once for both. An error that
+    comes first is told in its place, as ASGI allows (HTTP, response start).
+    """
+
+    _held: tuple[bytes, int] | None = None
 
     async def send(self, message: Any) -> None:
-        if self.response_started or not self._write_head(message):
+        held, self._held = self._held, None
+        if held is not None and message["type"] == "http.response.body":
+            await self._begin(*held, message)
+        elif self.response_started or not self._hold(message):
             await super().send(message)
 
-    def _write_head(self, message: Any) -> bool:
-        """Write the head of a response of known length, on a connection that stays; or leave it."""
-        unusual = self.disconnected or not self.keep_alive or self.access_log
-        if unusual or self.flow.write_paused or message["type"] != "http.response.start":
+    def _hold(self, message: Any) -> bool:
+        """Keep the head of a response of known length, on a connection that stays; or leave it."""
+        if self.disconnected or not self.keep_alive or self.access_log:
+            return False
+        if message["type"] != "http.response.start":
             return False
         given = message.get("headers")
         if not isinstance(given, list):  # an iterator can be looked at once, which uvicorn does
@@ -73,12 +86,29 @@ class Cycle(RequestResponseCycle):
         whole = lines.translate(None, _VALUE_BYTES) == b"\r\n" * (len(headers) - 1)
         if body_bytes is None or not whole:
             return False
-        self.transport.write(b"%b%b\r\n\r\n" % (STATUS_LINE[message["status"]], lines))
-        self.response_started = True
+        self._held = b"%b%b\r\n\r\n" % (STATUS_LINE[message["status"]], lines), body_bytes
         self.waiting_for_100_continue = False
+        return True
+
+    async def _begin(self, head: bytes, body_bytes: int, message: Any) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.response_started = True
         self.chunked_encoding = False
         self.expected_content_length = body_bytes
-        return True
+        body = message.get("body", b"")
+        whole = len(body) == body_bytes <= _TOGETHER_BYTES and not message.get("more_body", False)
+        if not whole or self.scope["method"] == "HEAD":
+            self.transport.write(head)
+            await super().send(message)
+            return
+        self.transport.write(head + body)
+        self.expected_content_length = 0
+        self.response_complete = True
+        self.message_event.set()
+        self.on_response()
 
 
 def _length_bytes(headers: Sequence[Header]) -> int | None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from app.infra.cache.keys import digest, schema_digest
+from app.infra.cache.keys import digest, digest_of, schema_digest
 from tests.processes import ROOT, environment
 
 
@@ -204,3 +204,14 @@ class TestSchema:
         assert digits[0] == digits[1]
         assert len({*digits}) == 3
         assert len(digits[0]) == 8
+
+
+ARGUMENTS = st.dictionaries(st.text(), st.one_of(PLAIN, st.sampled_from([0, False, "0", "a" * 65])))
+
+
+@given(asked=st.lists(ARGUMENTS))
+def test_remembered_digests_are_the_same(asked: list[dict[str, Any]]) -> None:
+    """Whatever was asked before, and in whatever order the arguments come."""
+    for arguments in (each for found in asked for each in (found, found)):
+        assert digest_of(arguments) == digest(arguments)
+        assert digest_of(dict(reversed(arguments.items()))) == digest(arguments)

@@ -69,8 +69,10 @@ async def by_number(number: Annotated[int, Path(ge=1, le=9)]) -> Book:
     return Rare(title=str(number))
 
 
-@plain.get("/books/{number}/{name}", status_code=203)
-async def with_two(number: float, name: str, request: Request) -> dict[str, Any]:
+@plain.get("/books/{number}/{called}", status_code=203)
+async def with_two(
+    number: float, name: Annotated[str, Path(alias="called")], request: Request
+) -> dict[str, Any]:
     return {"number": number, "name": name, "path": request.url.path}
 
 
@@ -196,6 +198,11 @@ async def free() -> Response:
     return Response(b"free")
 
 
+@more.get("/misnamed")
+async def misnamed(number: Annotated[int, Path(alias="other")]) -> int:
+    return number
+
+
 @more.delete("/gone", status_code=204)
 async def gone() -> None: ...
 
@@ -274,6 +281,7 @@ ASKED = [
     "/more/thread",
     "/more/lines",
     "/more/gone",
+    "/more/misnamed",
     "/locked",
     "/nowhere",
 ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -67,12 +68,11 @@ class Transport(asyncio.Transport):
         return self.closed
 
 
-async def sent(
-    kind: type[Any], status: int, headers: list[Header], *, method: str, keep_alive: bool
-) -> dict[str, Any]:
-    """What a client gets, and what becomes of the connection."""
-    transport = Transport()
-    cycle = kind(
+def cycle_of(
+    kind: type[Any], transport: Transport, *, method: str = "GET", keep_alive: bool = True
+) -> Any:
+    """A request that has just come, to be answered."""
+    return kind(
         scope={"type": "http", "method": method},
         transport=transport,
         flow=FlowControl(transport),
@@ -85,10 +85,26 @@ async def sent(
         keep_alive=keep_alive,
         on_response=lambda: None,
     )
+
+
+async def sent(
+    kind: type[Any],
+    status: int,
+    headers: list[Header],
+    *,
+    method: str,
+    keep_alive: bool,
+    pieces: Sequence[bytes] = (BODY,),
+) -> dict[str, Any]:
+    """What a client gets, and what becomes of the connection."""
+    transport = Transport()
+    cycle = cycle_of(kind, transport, method=method, keep_alive=keep_alive)
     error = ""
     try:
         await cycle.send({"type": "http.response.start", "status": status, "headers": headers})
-        await cycle.send({"type": "http.response.body", "body": BODY, "more_body": False})
+        for number, piece in enumerate(pieces, 1):
+            more = number < len(pieces)
+            await cycle.send({"type": "http.response.body", "body": piece, "more_body": more})
     except (RuntimeError, ValueError) as failure:
         error = f"{type(failure).__name__}: {failure}"
     return {
@@ -97,6 +113,7 @@ async def sent(
         "complete": cycle.response_complete,
         "keep_alive": cycle.keep_alive,
         "error": error,
+        "received": (await cycle.receive())["type"] if cycle.response_complete else None,
     }
 
 
@@ -106,13 +123,22 @@ class TestHead:
         headers=heads(),
         method=st.sampled_from(["GET", "HEAD", "POST"]),
         keep_alive=st.booleans(),
+        pieces=st.lists(st.sampled_from([BODY, b"seven", b" 7", b""]), min_size=1, max_size=3),
     )
     async def test_is_the_one_that_uvicorn_writes(
-        self, status: int, headers: list[Header], method: str, keep_alive: bool
+        self,
+        status: int,
+        headers: list[Header],
+        method: str,
+        keep_alive: bool,
+        pieces: list[bytes],
     ) -> None:
-        """Byte for byte, what it refuses included."""
-        ours = await sent(Cycle, status, headers, method=method, keep_alive=keep_alive)
-        assert ours == await sent(UVICORNS, status, headers, method=method, keep_alive=keep_alive)
+        """Byte for byte, what it refuses included, whatever pieces the body comes in."""
+        ours, uvicorns = [
+            await sent(kind, status, headers, method=method, keep_alive=keep_alive, pieces=pieces)
+            for kind in (Cycle, UVICORNS)
+        ]
+        assert ours == uvicorns
 
     @pytest.mark.parametrize("unusual", UNUSUAL, ids=repr)
     async def test_what_is_unusual_is_left_to_uvicorn(self, unusual: Header) -> None:
@@ -144,3 +170,57 @@ class TestHead:
         assert answer["complete"]
         assert bool(looked_at) == bool(more)
         assert httptools_impl.RequestResponseCycle is Cycle
+
+
+START = {"type": "http.response.start", "status": 200, "headers": [LENGTH]}
+
+
+class TestBody:
+    @pytest.mark.parametrize(("size", "writes"), [(7, 1), (64 * 1024, 1), (64 * 1024 + 1, 2)])
+    async def test_goes_with_the_head(self, size: int, writes: int) -> None:
+        """In one call of the system, unless it takes longer to copy than to send."""
+        transport = Transport()
+        cycle = cycle_of(Cycle, transport)
+        head = {**START, "headers": [(b"content-length", b"%d" % size)]}
+        await cycle.send(head)
+        await cycle.send({"type": "http.response.body", "body": b"x" * size})
+        assert len(transport.written) == writes
+        assert cycle.response_complete
+
+    async def test_of_many_pieces_does_not_wait(self) -> None:
+        """A client sees the first when it is there."""
+        transport = Transport()
+        cycle = cycle_of(Cycle, transport)
+        await cycle.send(START)
+        await cycle.send({"type": "http.response.body", "body": b"seven", "more_body": True})
+        assert b"".join(transport.written).endswith(b"\r\n\r\nseven")
+
+    @pytest.mark.parametrize("kind", ["raises", "returns"])
+    async def test_that_never_comes(self, kind: str) -> None:
+        """A head that was held gives way to a 500, and the connection ends."""
+        transport = Transport()
+        cycle = cycle_of(Cycle, transport)
+
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            await send(START)
+            if kind == "raises":
+                raise ZeroDivisionError
+
+        await cycle.run_asgi(app)
+        assert b"".join(transport.written).startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+        assert b"".join(transport.written).endswith(b"\r\n\r\nInternal Server Error")
+        assert transport.closed
+
+    async def test_waits_where_the_client_is_slow(self) -> None:
+        """For as long as the connection takes no more; whoever has left gets nothing."""
+        transport = Transport()
+        cycle = cycle_of(Cycle, transport)
+        await cycle.send(START)
+        cycle.flow.pause_writing()
+        sending = asyncio.create_task(cycle.send({"type": "http.response.body", "body": BODY}))
+        await asyncio.sleep(0)
+        assert not transport.written
+        cycle.disconnected = True
+        cycle.flow.resume_writing()
+        await sending
+        assert not transport.written
