@@ -142,6 +142,10 @@ def no_opentelemetry(answers: Answers) -> bool:
     return answers["monitoring"] != "opentelemetry"
 
 
+def is_traced_or_without_memory_cache(answers: Answers) -> bool:
+    return not no_opentelemetry(answers) or no_memory_cache(answers)
+
+
 def no_traced_database(answers: Answers) -> bool:
     return no_opentelemetry(answers) or no_database(answers)
 
@@ -202,6 +206,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "app/infra/cache": no_cache,
     "app/infra/cache/commands.py": no_redis_cache,
     "app/infra/cache/ready.py": no_memory_cache,
+    "app/infra/cache/ready_protocol.py": is_traced_or_without_memory_cache,
     "app/infra/cache/redis.py": no_redis_cache,
     "app/infra/cache/samples.py": no_monitoring,
     "app/infra/cache/scripts.py": no_redis_cache,
@@ -297,6 +302,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/cache/test_faults.py": no_redis_cache,
     "tests/infra/cache/test_processes.py": no_redis_cache,
     "tests/infra/cache/test_ready.py": no_memory_cache,
+    "tests/infra/cache/test_ready_protocol.py": is_traced_or_without_memory_cache,
     "tests/infra/cache/test_redis.py": no_redis_cache,
     "tests/infra/cache/test_samples.py": no_monitoring,
     "tests/infra/cache/test_shared.py": no_redis_cache,

@@ -15,7 +15,6 @@ from app.about import read_about
 from app.errors import ServiceError, StartupError
 from app.infra import listener, logs, profiling
 from app.infra.http import server
-from app.infra.http.protocol import BoundedHeadProtocol
 from app.main import create_app
 from app.settings import Settings, describe, example, load_settings
 
@@ -70,7 +69,7 @@ def serve(host: str | None, port: int | None, workers: int | None, reload: bool 
         reload=reload,
         reload_dirs=["app"] if reload else None,
         lifespan="on",
-        http=BoundedHeadProtocol,
+        http=bootstrap.HTTP_PROTOCOL,
         ws="none",
         log_config=None,
         access_log=False,

@@ -258,6 +258,13 @@ TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 """What FastAPI tells of requests by itself: nothing."""
 # {% endif %}
 
+# {% if cookiecutter.cache_backend in ["memory", "tiered"] and cookiecutter.monitoring != "opentelemetry" %}
+HTTP_PROTOCOL = "app.infra.cache.ready_protocol:ReadyProtocol"
+# {% else %}
+HTTP_PROTOCOL = "app.infra.http.protocol:BoundedHeadProtocol"
+# {% endif %}
+"""How the server speaks HTTP/1.1."""
+
 API_PREFIX = "/v1"
 
 State = dict[str, Any]

@@ -21,7 +21,8 @@ from app.infra.cache.figures import Figures
 from app.infra.cache.policies import ResponsePolicy
 from app.infra.cache.responses import ResponseCache, said_of
 from app.infra.http import access
-from app.infra.http.access import Ended
+from app.infra.http.access import AccessLog, Ended
+from app.infra.http.headers import Header, framed, lines_of
 from app.infra.http.request import (
     RequestMiddleware,
     own_headers,
@@ -58,6 +59,8 @@ class Ready:
     refresh_at: float
     fresh_until: float
     response: Response
+    lines: bytes
+    """Those of its head; none where anything is unusual about them."""
     is_kept: Watch
 
 
@@ -72,9 +75,9 @@ class ReadyResponses:
         # What paths begin with of which something was ever at hand: others are not looked at.
         self._beginnings: tuple[str, ...] = ()
 
-    def find(self, scope: Scope) -> Ready | None:
-        """What answers a request, if it asks for nothing more."""
-        asked = self._asked(scope) if scope["path"].startswith(self._beginnings) else None
+    def find(self, scope: Scope, unless: Collection[bytes] = ()) -> Ready | None:
+        """What answers a request, if it asks for nothing more, and has no header of `unless`."""
+        asked = self._asked(scope, unless) if scope["path"].startswith(self._beginnings) else None
         if asked is None:
             return None
         ready = self._ready.get(asked)
@@ -109,6 +112,7 @@ class ReadyResponses:
         if beginning not in self._beginnings:
             self._beginnings += (beginning,)
         figures = asked.cache.figures[asked.route.name]
+        lines, body_bytes = framed(response.headers) or (b"", 0)
         self._ready[asked_for] = Ready(
             asked.cache,
             figures,
@@ -118,10 +122,11 @@ class ReadyResponses:
             kept.entry.refresh_at,
             kept.entry.fresh_until,
             response,
+            lines if body_bytes == len(response.body) else b"",
             is_kept,
         )
 
-    def _asked(self, scope: Scope) -> tuple[object, ...] | None:
+    def _asked(self, scope: Scope, unless: Collection[bytes] = ()) -> tuple[object, ...] | None:
         told: list[object] = [
             scope.get("scheme"),
             scope.get("root_path"),
@@ -133,6 +138,8 @@ class ReadyResponses:
                 if name in self._weighed:
                     return None
                 told += name, value
+            elif name in unless:
+                return None
         return tuple(told)
 
 
@@ -160,56 +167,96 @@ class ReadyMiddleware(RequestMiddleware):
         super().__init__(*args, **options)
         self._ready = ready
         self._name = name.encode()
+        self._lines = lines_of(self._headers)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         started = time.perf_counter()
-        asks = scope["type"] == "http" and scope["method"] == "GET" and not self._drain.begun
-        ready = self._ready.find(scope) if asks else None
+        ready = self.find(scope)
         if ready is None:
             return super().__call__(scope, receive, send)
-        return self._answer(ready, started, scope, send)
+        return self.send(ready, started, scope, send)
 
-    async def _answer(self, ready: Ready, started: float, scope: Scope, send: Send) -> None:
+    def find(self, scope: Scope, unless: Collection[bytes] = ()) -> Ready | None:
+        """What answers a request; None where the whole way has to be gone.
+
+        `unless` names headers that make it so, besides those that any layer would weigh.
+        """
+        if scope["type"] != "http" or scope["method"] != "GET" or self._drain.begun:
+            return None
+        return self._ready.find(scope, unless)
+
+    async def send(self, ready: Ready, started: float, scope: Scope, send: Send) -> None:
+        """Answer a request that has begun at `started`."""
+        with _Hit(self._log, ready, started, scope, self._request_id(scope["headers"])) as hit:
+            response = ready.response
+            said, own = hit.headers(self._name)
+            headers = [*response.headers, *said, *self._headers, *own]
+            await send(
+                {"type": "http.response.start", "status": response.status, "headers": headers}
+            )
+            await send({"type": "http.response.body", "body": response.body})
+
+    def write(
+        self, ready: Ready, started: float, scope: Scope, write: Callable[[bytes], None]
+    ) -> None:
+        """Answer with the lines of the head in one piece; `ready` has them."""
+        with _Hit(self._log, ready, started, scope, self._request_id(scope["headers"])) as hit:
+            said, own = map(lines_of, hit.headers(self._name))
+            write(b"%b\r\n%b\r\n%b\r\n%b" % (ready.lines, said, self._lines, own))
+
+
+class _Hit:
+    """What is counted and told of a request that is answered so."""
+
+    def __init__(
+        self, log: AccessLog, ready: Ready, started: float, scope: Scope, request_id: str
+    ) -> None:
+        self._log = log
+        self._ready = ready
+        self._started = started
+        self._scope = scope
+        self._request_id = request_id
         looked_seconds = time.perf_counter() - started
+        self._parts = {"cache": looked_seconds}
         LOOKUP.observe(looked_seconds, ready.route.name)
         ready.figures.hits += 1
         scope["route"] = ready.route.context
-        request_id = self._request_id(scope["headers"])
         logs.request_id.set(request_id)
-        now, response = ready.cache.clock(), ready.response
-        status = b"hit; ttl=%d" % (ready.fresh_until - now)
-        age_seconds = max(now - ready.created, 0.0) + response.age_seconds
-        parts = {"cache": looked_seconds}
         # First of all, as everywhere: what a client has received was counted.
-        access.count("GET", ready.template, response.status)
-        headers = [
-            *response.headers,
-            *said_of(self._name, status, age_seconds),
-            *self._headers,
-            *own_headers(request_id, time.perf_counter() - started, parts),
-        ]
-        self._log.begin()
-        try:
-            start = {"type": "http.response.start", "status": response.status, "headers": headers}
-            await send(start)
-            await send({"type": "http.response.body", "body": response.body})
-        except Exception as error:  # noqa: BLE001  # as of any other request
-            tell_failure(error, scope, request_id)
-        finally:
-            seconds = time.perf_counter() - started
-            self._log.end(
-                Ended(
-                    "GET",
-                    ready.template,
-                    scope["path"],
-                    response.status,
-                    seconds,
-                    seconds,
-                    len(response.body),
-                    parts,
-                    logs.context(),
-                )
+        access.count("GET", ready.template, ready.response.status)
+        log.begin()
+
+    def headers(self, name: bytes) -> tuple[list[Header], list[Header]]:
+        """What the cache called `name` says of the response, and what is its own."""
+        ready = self._ready
+        now = ready.cache.clock()
+        status = b"hit; ttl=%d" % (ready.fresh_until - now)
+        age_seconds = max(now - ready.created, 0.0) + ready.response.age_seconds
+        taken_seconds = time.perf_counter() - self._started
+        own = own_headers(self._request_id, taken_seconds, self._parts)
+        return said_of(name, status, age_seconds), own
+
+    def __enter__(self) -> "_Hit":
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if isinstance(error, Exception):
+            tell_failure(error, self._scope, self._request_id)
+        seconds = time.perf_counter() - self._started
+        self._log.end(
+            Ended(
+                "GET",
+                self._ready.template,
+                self._scope["path"],
+                self._ready.response.status,
+                seconds,
+                seconds,
+                len(self._ready.response.body),
+                self._parts,
+                logs.context(),
             )
+        )
+        return isinstance(error, Exception)
 
 
 def ready_in_front(service: FastAPI, silent: Collection[object]) -> ReadyResponses | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -99,6 +99,8 @@ async def sent(
     """What a client gets, and what becomes of the connection."""
     transport = Transport()
     cycle = cycle_of(kind, transport, method=method, keep_alive=keep_alive)
+    ended: list[bool] = []
+    cycle.on_response = lambda: ended.append(True)
     error = ""
     try:
         await cycle.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -111,6 +113,7 @@ async def sent(
         "bytes": b"".join(transport.written),
         "closed": transport.closed,
         "complete": cycle.response_complete,
+        "ended": ended,
         "keep_alive": cycle.keep_alive,
         "error": error,
         "received": (await cycle.receive())["type"] if cycle.response_complete else None,
@@ -125,6 +128,8 @@ class TestHead:
         keep_alive=st.booleans(),
         pieces=st.lists(st.sampled_from([BODY, b"seven", b" 7", b""]), min_size=1, max_size=3),
     )
+    @example(200, [LENGTH], "HEAD", True, [BODY])
+    @example(200, [LENGTH], "GET", True, [BODY, b""])
     async def test_is_the_one_that_uvicorn_writes(
         self,
         status: int,
@@ -194,6 +199,15 @@ class TestBody:
         await cycle.send(START)
         await cycle.send({"type": "http.response.body", "body": b"seven", "more_body": True})
         assert b"".join(transport.written).endswith(b"\r\n\r\nseven")
+
+    async def test_ends_what_waits_for_the_client(self) -> None:
+        """Who listens for a client that leaves is told when there is nothing left to leave."""
+        cycle = cycle_of(Cycle, Transport())
+        leaving = asyncio.create_task(cycle.receive())
+        await asyncio.sleep(0)
+        await cycle.send(START)
+        await cycle.send({"type": "http.response.body", "body": BODY})
+        assert (await leaving)["type"] == "http.disconnect"
 
     @pytest.mark.parametrize("kind", ["raises", "returns"])
     async def test_that_never_comes(self, kind: str) -> None:
