@@ -39,7 +39,7 @@ class Book(BaseModel):
 
 
 class Rare(Book):
-    price: str = "a secret"
+    owner: str = "a secret"
 
 
 class Wanted(BaseModel):
