@@ -112,7 +112,7 @@ class ReadyResponses:
         if beginning not in self._beginnings:
             self._beginnings += (beginning,)
         figures = asked.cache.figures[asked.route.name]
-        lines, body_bytes = framed(response.headers) or (b"", 0)
+        lines, _body_bytes = framed(response.headers) or (b"", 0)
         self._ready[asked_for] = Ready(
             asked.cache,
             figures,
@@ -122,7 +122,7 @@ class ReadyResponses:
             kept.entry.refresh_at,
             kept.entry.fresh_until,
             response,
-            lines if body_bytes == len(response.body) else b"",
+            lines,
             is_kept,
         )
 

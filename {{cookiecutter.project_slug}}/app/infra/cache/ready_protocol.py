@@ -1,19 +1,15 @@
-"""HTTP/1.1 whose ready responses are made together, once for each turn of the event loop.
+"""HTTP/1.1 whose ready responses need no task each, which is much of what such a hit would cost.
 
-A task for each request is most of what such a hit would cost, and the same work costs half as much
-right after itself.
+They are made in the next turn of the event loop, one after the other, when all that there was to
+read was read: to answer in between would wake the clients for each answer, which costs more.
 """
 
-import asyncio
 import time
-from contextvars import Context
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.server import ServerState
 
 from app.infra.cache.ready import Ready, ReadyMiddleware
 from app.infra.http.headers import lines_of
@@ -31,7 +27,6 @@ class ReadyProtocol(BoundedHeadProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._service = _innermost(self.app)
-        self._turn = _TURNS.setdefault(self.server_state, _Turn())
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         started = time.perf_counter()
@@ -39,7 +34,7 @@ class ReadyProtocol(BoundedHeadProtocol):
         if app is self.app and isinstance(outermost, ReadyMiddleware):
             ready = outermost.find(cycle.scope, _SCHEME_OF_THE_PROXY)
             if ready is not None and ready.lines:
-                self._turn.add(_Asked(self, cycle, outermost, ready, started))
+                self.loop.call_soon(_Asked(self, cycle, outermost, ready, started).answer)
                 return
         self.start(cycle, app)
 
@@ -61,7 +56,7 @@ class _Asked(NamedTuple):
             self.protocol.start(cycle, self._send)
             return
         self.outermost.write(self.ready, self.started, cycle.scope, self._write)
-        if not cycle.response_complete and not cycle.disconnected:
+        if not cycle.response_complete:
             # As uvicorn does with a response that failed, which was logged.
             cycle.transport.close()
 
@@ -73,27 +68,6 @@ class _Asked(NamedTuple):
         if not cycle.disconnected:
             first = STATUS_LINE[response.status] + lines_of(cycle.default_headers)
             cycle.finish(b"%b\r\n%b\r\n\r\n%b" % (first, lines, response.body))
-
-
-class _Turn:
-    """What the connections of a server have asked for in a turn of the event loop."""
-
-    def __init__(self) -> None:
-        self._asked: list[_Asked] = []
-
-    def add(self, asked: _Asked) -> None:
-        if not self._asked:
-            # Each answer sets what the context says of its request.
-            asyncio.get_running_loop().call_soon(self._answer, context=Context())
-        self._asked.append(asked)
-
-    def _answer(self) -> None:
-        all_asked, self._asked = self._asked, []
-        for asked in all_asked:
-            asked.answer()
-
-
-_TURNS: "WeakKeyDictionary[ServerState, _Turn]" = WeakKeyDictionary()
 
 
 def _innermost(app: Any) -> Any:

@@ -169,6 +169,17 @@ class TestPlainHit:
         labels = ("/page/{page}", "RuntimeError")
         assert figures.total("http_request_exceptions_total", *labels) == 1
 
+    async def test_that_is_cancelled(self, front: Front) -> None:
+        """As a server does that has waited long enough for its clients."""
+        await front.learned()
+
+        async def send(_message: Message) -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await front.front(front.scope(), Client().receive, send)
+        assert front.front._log._in_flight == 0
+
 
 CHANGES: dict[str, Callable[[Front], Awaitable[object]]] = {
     "tag": lambda front: front.cache.forget(tags=["1"]),

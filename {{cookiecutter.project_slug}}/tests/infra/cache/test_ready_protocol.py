@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
@@ -50,8 +50,10 @@ class Edge(FastAPI):
             ready=self.ready,
         )
 
-    async def page(self, page: str) -> str:
-        return page
+    async def page(self, page: str) -> Response:
+        """Page 0 says of itself that it is longer than it is."""
+        headers = {"Content-Length": "9"} if page == "0" else None
+        return Response(f'"{page}"', headers=headers)
 
     def build_middleware_stack(self) -> ASGIApp:
         return ReadyMiddleware(
@@ -265,6 +267,13 @@ class TestGoesTheUsualWay:
         ready = connection.edge.ready._ready
         ready.update((asked, replace(each, lines=b"")) for asked, each in list(ready.items()))
         assert not await connection.is_ready()
+
+    async def test_a_length_that_is_not_the_bodys(self, connection: Connection) -> None:
+        """Uvicorn refuses it again and again."""
+        for _ in range(3):
+            await connection.ask(line="GET /page/0")
+            connection = Connection(of=connection)
+        assert not await connection.is_ready(line="GET /page/0")
 
     async def test_a_server_that_stops_meanwhile(self, connection: Connection) -> None:
         """The connection ends with the answer, which says so."""
