@@ -51,13 +51,15 @@ class Lru:
 
     def watch(self, values: Mapping[str, bytes]) -> Callable[[], bool]:
         """Says whether all of `values` are here, which counts as a use of them."""
-        get, expected = self.get, tuple(values.items())
+        entries, clock, expected = self._entries, self._clock, tuple(values.items())
 
         def are_here() -> bool:
-            # A generator would cost as much as the look itself.
-            for key, value in expected:  # noqa: SIM110
-                if get(key) != value:
+            now = clock()
+            for key, value in expected:
+                entry = entries.get(key)
+                if entry is None or entry[0] != value or entry[1] <= now:
                     return False
+                entries.move_to_end(key)
             return True
 
         return are_here
