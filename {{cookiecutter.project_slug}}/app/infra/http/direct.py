@@ -6,7 +6,7 @@ makes one response of two. That is most of what a short handler costs.
 
 import inspect
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,11 @@ _JSON = "application/json"
 _JSON_HEADER = (b"content-type", _JSON.encode())
 
 
-def handler(route: APIRoute) -> ASGIApp | None:
+Handler = Callable[[Scope, Receive, Send], Awaitable[ASGIApp | None]]
+"""Answers a request; or says what is left to do where errors are handled."""
+
+
+def handler(route: APIRoute) -> Handler | None:
     """Serves what `route` has matched, exactly as FastAPI would; None if that takes more.
 
     Asynchronous functions are called directly that have no dependencies and no body, and that
@@ -44,7 +48,7 @@ def handler(route: APIRoute) -> ASGIApp | None:
         or not inspect.iscoroutinefunction(route.endpoint)
         or not route.param_convertors.keys() >= set(map(_called, needs.path_params))
     )
-    return None if more else _Direct(route)
+    return None if more else _Direct(route).answer
 
 
 def _called(parameter: ModelField) -> str:
@@ -58,6 +62,7 @@ class _Direct:
         self._route = route
         self._field = route.response_field
         self._needs = route.dependant
+        self._status = route.status_code or 200
         self._needs_request = bool(
             self._needs.request_param_name
             or self._needs.query_params
@@ -75,7 +80,35 @@ class _Direct:
             exclude_none=route.response_model_exclude_none,
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> ASGIApp | None:
+        """As a `Handler` does."""
+        told = _Told()
+        try:
+            values = self._values(scope, receive, send, told)
+            if values is None:
+                return self._route.handle
+            result = await self._route.endpoint(**values)
+            if isinstance(result, Response):
+                return result
+            body = self._body(scope, result)
+        except Exception as error:  # noqa: BLE001  # it is raised where it belongs
+            return _Raising(error)
+        if told.status_code is not None:
+            response = Response(body, told.status_code, media_type=_JSON)
+            if not is_body_allowed_for_status_code(told.status_code):
+                response.body = b""
+            response.raw_headers += told.raw_headers
+            return response
+        length = (b"content-length", b"%d" % len(body))
+        headers = [length, _JSON_HEADER, *told.raw_headers]
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        return None
+
+    def _values(
+        self, scope: Scope, receive: Receive, send: Send, told: Response
+    ) -> dict[str, Any] | None:
+        """The arguments of the function; None where FastAPI has to say what is wrong with them."""
         needs = self._needs
         values: dict[str, Any] = {}
         errors: list[Any] = []
@@ -90,34 +123,9 @@ class _Direct:
                 errors += wrong
             if needs.request_param_name:
                 values[needs.request_param_name] = request
-        if errors:
-            # FastAPI finds them again, and says so; the function was not called yet.
-            await self._route.app(scope, receive, send)
-            return
-        told = _Told()
         if needs.response_param_name:
             values[needs.response_param_name] = told
-        result = await self._route.endpoint(**values)
-        if isinstance(result, Response):
-            await result(scope, receive, send)
-        elif told.status_code is None:
-            body = self._body(scope, result)
-            length = (b"content-length", b"%d" % len(body))
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self._route.status_code or 200,
-                    "headers": [length, _JSON_HEADER, *told.raw_headers],
-                }
-            )
-            await send({"type": "http.response.body", "body": body})
-        else:
-            body = self._body(scope, result)
-            response = Response(body, told.status_code, media_type=_JSON)
-            if not is_body_allowed_for_status_code(told.status_code):
-                response.body = b""
-            response.raw_headers += told.raw_headers
-            await response(scope, receive, send)
+        return None if errors else values
 
     def _parameters(self, request: Request) -> Iterator[tuple[Sequence[Any], Mapping[str, Any]]]:
         """Those that are declared, and where they are; FastAPI's own order."""
@@ -149,3 +157,13 @@ class _Told(Response):
         self.background = None
         self.body = b""
         self.raw_headers = []
+
+
+class _Raising:
+    """Raises an error once, and lets go of it, so that nothing waits for the garbage collector."""
+
+    def __init__(self, error: Exception) -> None:
+        self._errors = [error]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise self._errors.pop()

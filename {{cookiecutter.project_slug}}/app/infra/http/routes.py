@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, RouteContext, _IncludedRouter, iter_route_contexts
 from fastapi.telemetry._api import _route_selected
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -60,57 +61,80 @@ def _whole(context: RouteContext) -> BaseRoute:
     return whole
 
 
+_REST = "app.rest"
+
+
 def index(app: FastAPI) -> None:
     """Let an index find the routes of `app`, and let their handlers be called directly."""
+    rest = _Rest(app.router.middleware_stack)
     # Starlette awaits what it calls, and needs no coroutine.
-    app.router.middleware_stack = _Index(app.router)  # type: ignore[assignment]
+    app.router.middleware_stack = rest  # type: ignore[assignment]
+    # The innermost: next to it errors are handled.
+    app.user_middleware.append(Middleware(_Index, router=app.router))
 
 
 class _Index:
-    """In front of a router: finds its plain routes by method and path; the rest is up to it.
+    """Finds plain routes by method and path, as the router would; the rest is up to it.
 
-    It finds what the router would. What is for no route, for one that is not plain, or comes from
-    another router goes on to the router.
+    What is for no route, for one that is not plain, or comes from another router goes on to the
+    router. So does what is left to do by a route that is not called directly, or has failed.
     """
 
-    def __init__(self, router: APIRouter) -> None:
+    def __init__(self, app: ASGIApp, *, router: APIRouter) -> None:
+        self._app = app
         self._router = router
-        self._rest = router.middleware_stack
         self._routes: list[BaseRoute] = []
         self._entries = _Entries([])
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self._choose(scope)(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        entry = self._find(scope)
+        if entry is not None:
+            rest: ASGIApp | None = entry.route.handle
+            if "fastapi.telemetry" in scope:
+                _route_selected(scope=scope, path=entry.route.path_format)
+            elif entry.direct is not None:
+                rest = await entry.direct(scope, receive, send)
+                if rest is None:
+                    return
+            scope[_REST] = rest
+        await self._app(scope, receive, send)
 
-    def _choose(self, scope: Scope) -> ASGIApp:
+    def _find(self, scope: Scope) -> "_Entry | None":
         if scope["type"] != "http" or scope.get("root_path") or "router" in scope:
-            return self._rest
+            return None
         if self._routes != self._router.routes:
             self._routes = [*self._router.routes]
             self._entries = _Entries([] if self._router.form_limits else self._routes)
         found = self._entries.find(scope["method"], scope["path"])
         if found is None:
-            return self._rest
+            return None
         entry, scope["path_params"] = found
         scope["router"] = self._router
         scope["endpoint"] = entry.route.endpoint
         if isinstance(entry.route, APIRoute):
             scope["route"] = entry.route
-        if "fastapi.telemetry" in scope:
-            _route_selected(scope=scope, path=entry.route.path_format)
-            return entry.route.handle
-        return entry.call
+        return entry
+
+
+class _Rest:
+    """In the router's place: what was found has to do the rest, and the router what was not."""
+
+    def __init__(self, router: ASGIApp) -> None:
+        self._router = router
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app: ASGIApp = scope.pop(_REST, self._router)
+        return app(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     route: Route
-    call: ASGIApp
+    direct: direct.Handler | None
 
     @classmethod
     def of(cls, route: Route) -> "_Entry":
-        straight = direct.handler(route) if isinstance(route, APIRoute) else None
-        return cls(route, straight or route.handle)
+        return cls(route, direct.handler(route) if isinstance(route, APIRoute) else None)
 
 
 class _Entries:
