@@ -1,7 +1,9 @@
 """Handlers that are called directly answer as FastAPI lets them answer."""
 
+import gc
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from weakref import WeakSet
 
 import pytest
 from fastapi import (
@@ -328,6 +330,30 @@ async def test_function_is_called_once_and_for_what_fits() -> None:
     for path in ("/1", "/x", "/2"):
         await ask(app, "GET", path, [])
     assert called == [1, 2]
+
+
+class Held:
+    """What a handler works with."""
+
+
+@pytest.mark.parametrize("kind", [Refused, ZeroDivisionError])
+async def test_an_error_holds_nothing(kind: type[Exception]) -> None:
+    """What the handler had goes with the request, not when the garbage collector comes."""
+    app, held = application(), WeakSet[Held]()
+
+    @app.get("/held")
+    async def hold() -> Book:
+        mine = Held()
+        held.add(mine)
+        raise kind
+
+    routes.index(app)
+    gc.disable()
+    try:
+        await ask(app, "GET", "/held", [])
+        assert not held
+    finally:
+        gc.enable()
 
 
 async def test_serialization_is_a_part() -> None:
