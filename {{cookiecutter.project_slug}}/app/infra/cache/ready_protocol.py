@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.infra.cache.ready import Ready, ReadyMiddleware
-from app.infra.http.headers import lines_of
+from app.infra.http.headers import Header, framed, lines_of
 from app.infra.http.protocol import BoundedHeadProtocol
 
 _SCHEME_OF_THE_PROXY = frozenset({b"x-forwarded-proto"})
+_NO_LENGTH = (b"content-length", b"0")
 
 
 class ReadyProtocol(BoundedHeadProtocol):
@@ -26,17 +28,26 @@ class ReadyProtocol(BoundedHeadProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._service = _innermost(self.app)
+        self._service = _service_of(self.app)
+        self._server_headers: list[Header] = []
+        self._server_lines = b""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         started = time.perf_counter()
         outermost = getattr(self._service, "middleware_stack", None)
         if app is self.app and isinstance(outermost, ReadyMiddleware):
             ready = outermost.find(cycle.scope, _SCHEME_OF_THE_PROXY)
-            if ready is not None and ready.lines:
+            if ready is not None and ready.lines and self.server_lines(cycle.default_headers):
                 self.loop.call_soon(_Asked(self, cycle, outermost, ready, started).answer)
                 return
         self.start(cycle, app)
+
+    def server_lines(self, headers: list[Header]) -> bytes:
+        """What the server says in each head, anew each second; nothing where that is unusual."""
+        if headers is not self._server_headers:
+            usual = framed([*headers, _NO_LENGTH]) is not None
+            self._server_headers, self._server_lines = headers, lines_of(headers) if usual else b""
+        return self._server_lines
 
     def start(self, cycle: Any, app: Any) -> None:
         """Let a task of its own answer."""
@@ -59,6 +70,8 @@ class _Asked(NamedTuple):
         if not cycle.response_complete:
             # As uvicorn does with a response that failed, which was logged.
             cycle.transport.close()
+        # As uvicorn does, lest the request and its connection hold each other.
+        cycle.on_response = _nothing
 
     async def _send(self, scope: Scope, _receive: Receive, send: Send) -> None:
         await self.outermost.send(self.ready, self.started, scope, send)
@@ -66,12 +79,16 @@ class _Asked(NamedTuple):
     def _write(self, lines: bytes) -> None:
         cycle, response = self.cycle, self.ready.response
         if not cycle.disconnected:
-            first = STATUS_LINE[response.status] + lines_of(cycle.default_headers)
-            cycle.finish(b"%b\r\n%b\r\n\r\n%b" % (first, lines, response.body))
+            first = STATUS_LINE[response.status]
+            server = self.protocol.server_lines(cycle.default_headers)
+            cycle.finish(b"%b%b\r\n%b\r\n\r\n%b" % (first, server, lines, response.body))
 
 
-def _innermost(app: Any) -> Any:
-    """The application within uvicorn's own layers."""
-    while not isinstance(app, FastAPI) and hasattr(app, "app"):
+def _service_of(app: Any) -> FastAPI | None:
+    """The service, if nothing but uvicorn's own layer is around it, and sees what it answers."""
+    if type(app) is ProxyHeadersMiddleware:
         app = app.app
-    return app
+    return app if isinstance(app, FastAPI) and type(app).__call__ is FastAPI.__call__ else None
+
+
+def _nothing() -> None: ...

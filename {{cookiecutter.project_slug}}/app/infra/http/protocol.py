@@ -49,18 +49,27 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 class Cycle(RequestResponseCycle):
     """A request and its response; whatever is unusual about a head is left to uvicorn.
 
-    A head waits for the first of its body, so that the system is asked once for both. An error that
-    comes first is told in its place, as ASGI allows (HTTP, response start).
+    A head waits for the first of its body, so that the system is asked once for both; ASGI allows
+    it (HTTP, response start).
     """
 
-    _held: tuple[bytes, int] | None = None
+    _held: tuple[Any, bytes, int] | None = None
 
     async def send(self, message: Any) -> None:
         held, self._held = self._held, None
-        if held is not None and message["type"] == "http.response.body":
+        if held is not None:
             await self._begin(*held, message)
         elif self.response_started or not self._hold(message):
             await super().send(message)
+
+    async def send_500_response(self) -> None:
+        """Say that the application has failed, unless it had begun to say something else."""
+        held, self._held = self._held, None
+        if held is None:
+            await super().send_500_response()
+        else:
+            self.transport.write(held[1])
+            self.transport.close()
 
     def _hold(self, message: Any) -> bool:
         """Keep the head of a response of known length, on a connection that stays; or leave it."""
@@ -75,18 +84,24 @@ class Cycle(RequestResponseCycle):
         if head is None:
             return False
         lines, body_bytes = head
-        self._held = b"%b%b\r\n\r\n" % (STATUS_LINE[message["status"]], lines), body_bytes
+        first = STATUS_LINE[message["status"]]
+        self._held = message, b"%b%b\r\n\r\n" % (first, lines), body_bytes
         self.waiting_for_100_continue = False
         return True
 
-    async def _begin(self, head: bytes, body_bytes: int, message: Any) -> None:
+    async def _begin(self, start: Any, head: bytes, body_bytes: int, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
             return
+        if not self.keep_alive:
+            # The server has begun to stop, which the head has to say.
+            await super().send(start)
+            await super().send(message)
+            return
         body = message.get("body", b"")
         whole = len(body) == body_bytes <= _TOGETHER_BYTES and not message.get("more_body", False)
-        if whole and self.scope["method"] != "HEAD":
+        if whole and message["type"] == "http.response.body" and self.scope["method"] != "HEAD":
             self.finish(head + body)
             return
         self.response_started = True

@@ -105,10 +105,14 @@ class _Index:
         if self._routes != self._router.routes:
             self._routes = [*self._router.routes]
             self._entries = _Entries([] if self._router.form_limits else self._routes)
-        found = self._entries.find(scope["method"], scope["path"])
+        try:
+            found = self._entries.find(scope["method"], scope["path"])
+        except Exception:  # noqa: BLE001  # of a convertor, whose errors are handled further in
+            return None
         if found is None:
             return None
-        entry, scope["path_params"] = found
+        entry, parameters = found
+        scope["path_params"] = {**scope.get("path_params", {}), **parameters}
         scope["router"] = self._router
         scope["endpoint"] = entry.route.endpoint
         if isinstance(entry.route, APIRoute):

@@ -1,15 +1,18 @@
 """Ready responses that are sent as soon as their requests are read."""
 
 import asyncio
+import gc
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 from fastapi import FastAPI, Response
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -96,13 +99,19 @@ class Connection:
     """A client's, to a service that speaks `kind`."""
 
     def __init__(
-        self, kind: type[Any] = ReadyProtocol, *, of: "Connection | None" = None, **options: Any
+        self,
+        kind: type[Any] = ReadyProtocol,
+        *,
+        of: "Connection | None" = None,
+        around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+        **options: Any,
     ) -> None:
-        """`of` is another connection of the same server."""
+        """`of` is another connection of the same server; `around` wraps the service."""
         self.edge: Edge = of.edge if of else Edge()
         self.server: ServerState = of.server if of else ServerState()
         self.server.default_headers = [DATE]
-        config = Config(self.edge, lifespan="off", access_log=False, log_config=None, **options)
+        app = around(self.edge)
+        config = Config(app, lifespan="off", access_log=False, log_config=None, **options)
         config.load()
         self.transport = Transport()
         self.protocol = kind(
@@ -166,6 +175,22 @@ async def test_connections_share_a_turn() -> None:
         second.send()
         await asyncio.sleep(0)
         assert len(first.transport.written) == len(second.transport.written) == 1
+
+
+async def test_holds_nothing() -> None:
+    """A connection that has ended goes without the garbage collector."""
+    connection = Connection()
+    await connection.learn()
+    assert await connection.is_ready()
+    await asyncio.sleep(0)
+    protocol = ref(connection.protocol)
+    connection.protocol.connection_lost(None)
+    gc.disable()
+    try:
+        del connection
+        assert protocol() is None
+    finally:
+        gc.enable()
 
 
 ASKED = st.tuples(
@@ -285,6 +310,37 @@ class TestGoesTheUsualWay:
         assert b"\r\nconnection: close\r\n" in answer
         assert answer.endswith(b'"1"')
         assert connection.transport.closed
+
+    @pytest.mark.parametrize("headers", [[], [DATE, (b"connection", b"close")]])
+    async def test_a_server_with_unusual_headers(
+        self, connection: Connection, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        """Of its own, or with none."""
+        connection.server.default_headers = headers
+        assert not await connection.is_ready()
+
+    async def test_a_service_within_another(self) -> None:
+        """Which may have something to say, whatever it is."""
+
+        class Guard:
+            def __init__(self, app: ASGIApp) -> None:
+                self.app = app
+
+            async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+                await self.app(scope, receive, send)
+
+        connection = Connection(around=Guard)
+        await connection.learn()
+        assert not await connection.is_ready()
+
+    async def test_a_service_that_sees_its_requests(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def call(self: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+            await FastAPI.__call__(self, scope, receive, send)
+
+        monkeypatch.setattr(Edge, "__call__", call)
+        connection = Connection()
+        await connection.learn()
+        assert not await connection.is_ready()
 
     async def test_a_service_that_has_another_outermost_layer(self, connection: Connection) -> None:
         connection.edge.middleware_stack = connection.edge.router

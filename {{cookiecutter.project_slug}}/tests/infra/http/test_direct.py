@@ -1,7 +1,7 @@
 """Handlers that are called directly answer as FastAPI lets them answer."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 from weakref import WeakSet
 
@@ -19,8 +19,8 @@ from fastapi import (
     Query,
     Request,
     Response,
+    routing,
 )
-from fastapi.exceptions import ResponseValidationError
 from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 from fastapi.security import SecurityScopes
@@ -28,9 +28,11 @@ from httpx2 import ASGITransport, AsyncClient
 from pydantic import AliasChoices, BaseModel, Field
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import Message
 
 from app.infra import timing
 from app.infra.http import direct, routes
+from tests.messages import http_scope
 
 
 class Book(BaseModel):
@@ -51,6 +53,10 @@ class Wanted(BaseModel):
 
 
 class Refused(Exception):
+    pass
+
+
+class Told(Exception):
     pass
 
 
@@ -150,6 +156,32 @@ async def broken() -> Book:
     raise ZeroDivisionError("a defect")
 
 
+@plain.post("/body", status_code=201)
+async def with_body(book: Book, request: Request, response: Response) -> Book:
+    response.headers["X-Bytes"] = str(len(await request.body()))
+    return book
+
+
+@plain.post("/part/{number}")
+async def with_part(
+    number: int, title: Annotated[str, Body(embed=True)], limit: int = 1
+) -> list[Any]:
+    return [number, title, limit]
+
+
+@plain.post("/any")
+async def with_any(
+    given: Annotated[Any, Body()], other: Annotated[int | None, Body()] = None
+) -> list[Any]:
+    return [given, other]
+
+
+@plain.post("/told/{number}")
+async def with_error(number: int, request: Request) -> Book:
+    request.state.seen = len(await request.body())
+    raise Told(number)
+
+
 async def someone() -> str:
     return "someone"
 
@@ -157,16 +189,6 @@ async def someone() -> str:
 @more.get("/depends")
 async def with_dependency(name: Annotated[str, Depends(someone)]) -> str:
     return name
-
-
-@more.post("/body")
-async def with_body(book: Book) -> Book:
-    return book
-
-
-@more.post("/part")
-async def with_part(title: Annotated[str, Body(embed=True)]) -> Book:
-    return Book(title=title)
 
 
 @more.get("/thread")
@@ -230,7 +252,16 @@ def application() -> FastAPI:
     async def on_refused(request: Request, _error: Exception) -> Response:
         return PlainTextResponse(f"refused at {request.url.path}", 409)
 
+    async def on_told(request: Request, error: Exception) -> Response:
+        if error.args == (7,):
+            raise HTTPException(418, "in other words")
+        body = await request.body()
+        return PlainTextResponse(
+            f"{error} {request.path_params} {request.state.seen} {body!r}", 400
+        )
+
     app.add_exception_handler(Refused, on_refused)
+    app.add_exception_handler(Told, on_told)
     routes.flatten(app)
     return app
 
@@ -295,14 +326,16 @@ SAID = [
 ]
 
 
-async def ask(app: FastAPI, method: str, url: str, headers: list[tuple[str, str]]) -> object:
+async def ask(
+    app: FastAPI, method: str, url: str, headers: list[tuple[str, str]], content: bytes = b""
+) -> object:
     """All that can be seen of an answer."""
     transport = ASGITransport(app=app)
     done.clear()
     async with AsyncClient(transport=transport, base_url="http://service") as client:
         try:
-            answer = await client.request(method, url, headers=headers)
-        except (ZeroDivisionError, ResponseValidationError) as error:
+            answer = await client.request(method, url, headers=headers, content=content)
+        except Exception as error:  # noqa: BLE001  # whatever gets through to the server
             return type(error), str(error), done[:]
     return answer.status_code, answer.headers.multi_items(), answer.content, done[:]
 
@@ -315,6 +348,112 @@ async def test_answers_are_the_same(method: str, url: str, headers: list[tuple[s
     usual, indexed = application(), application()
     routes.index(indexed)
     assert await ask(indexed, method, url, headers) == await ask(usual, method, url, headers)
+
+
+CONTENTS = [
+    b'{"title": "a", "pages": 3}',
+    b'{"title": 1}',
+    b'{"pages": "x"}',
+    b'{"given": {"a": [1, null]}, "other": 2}',
+    b"[1]",
+    b"null",
+    b'"text"',
+    b"{",
+    b"",
+    b'{"title": "\xff"}',
+    '{"title": "\u00e9"}'.encode("utf-16"),
+    b"[" * 100_000,
+    b"title=a",
+]
+TYPES = [
+    "application/json",
+    "application/json; charset=utf-8",
+    "application/problem+json",
+    "text/plain",
+    "application/x-www-form-urlencoded",
+    "",
+]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=lambda content: repr(content[:20]))
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/plain/body",
+        "/plain/part/1",
+        "/plain/part/x",
+        "/plain/any",
+        "/plain/told/1",
+        "/plain/told/7",
+    ],
+)
+async def test_bodies_are_the_same(url: str, content: bytes) -> None:
+    """Whatever is sent, and whatever it is called."""
+    for content_type in TYPES:
+        headers = [("Content-Type", content_type)] if content_type else []
+        usual, indexed = application(), application()
+        routes.index(indexed)
+        first, second = [await ask(app, "POST", url, headers, content) for app in (usual, indexed)]
+        assert first == second
+
+
+BODY = b'{"title": "a"}'
+RECEIVED: dict[str, list[Message | Exception]] = {
+    "whole": [{"type": "http.request", "body": BODY}],
+    "wrong": [{"type": "http.request", "body": b"{}"}],
+    "in pieces": [
+        {"type": "http.request", "body": BODY[:5], "more_body": True},
+        {"type": "http.request", "body": b"", "more_body": True},
+        {"type": "http.request", "body": BODY[5:]},
+    ],
+    "wrong in pieces": [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.request", "body": b"}"},
+    ],
+    "left": [{"type": "http.disconnect"}],
+    "left meanwhile": [
+        {"type": "http.request", "body": BODY[:5], "more_body": True},
+        {"type": "http.disconnect"},
+    ],
+    "refused": [HTTPException(413, "too much")],
+    "refused meanwhile": [
+        {"type": "http.request", "body": BODY[:5], "more_body": True},
+        HTTPException(413, "too much"),
+    ],
+    "failed": [OSError("broken")],
+}
+
+
+@pytest.mark.parametrize("received", RECEIVED)
+async def test_receiving_is_the_same(received: str) -> None:
+    """A body that comes in pieces, or not at all."""
+    answers = []
+    for with_index in (False, True):
+        app = application()
+        sent: list[Message] = []
+        if with_index:
+            routes.index(app)
+        messages = iter(RECEIVED[received])
+
+        async def receive(messages: Iterator[Message | Exception] = messages) -> Message:
+            message = next(messages)
+            if isinstance(message, Exception):
+                raise message
+            return message
+
+        async def send(message: Message, sent: list[Message] = sent) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json")]
+        await app(http_scope("/plain/body", method="POST", headers=headers), receive, send)
+        answers.append((sent, list(messages)))
+    assert answers[0] == answers[1]
+
+
+async def test_what_watches_fastapi_sees_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some do that report errors: they replace what makes the handlers of routes."""
+    monkeypatch.setattr(routing, "get_request_handler", lambda **_options: None)
+    assert not any(handlers(application()).values())
 
 
 async def test_function_is_called_once_and_for_what_fits() -> None:

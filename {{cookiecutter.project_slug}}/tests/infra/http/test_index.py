@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.convertors import CONVERTOR_TYPES, StringConvertor
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -172,3 +173,31 @@ def test_forms_have_the_limits_of_the_router() -> None:
         return request.scope["fastapi"]["form_limits"]["max_fields"]
 
     assert body(ask(indexed(app), "/")) == "1"
+
+
+class Picky(StringConvertor):
+    """One that knows what there is."""
+
+    def convert(self, value: str) -> str:
+        if value == "b":
+            raise HTTPException(404, "no such thing")
+        return value
+
+
+def test_convertors_may_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their errors are handled like those of routes."""
+    monkeypatch.setitem(CONVERTOR_TYPES, "picky", Picky())
+    declared = [Declared("/{w:picky}", ["GET"])]
+    usual, quick = application(declared), indexed(application(declared))
+    for path in ("/a", "/b"):
+        assert ask(quick, path) == ask(usual, path)
+
+
+def test_parameters_are_added_to_those_of_layers() -> None:
+    usual, quick = (
+        application([Declared("/{w}", ["GET"])]),
+        application([Declared("/{w}", ["GET"])]),
+    )
+    indexed(quick)
+    told = {"w": "0", "v": "1"}
+    assert ask(quick, "/a", path_params=told) == ask(usual, "/a", path_params=told)

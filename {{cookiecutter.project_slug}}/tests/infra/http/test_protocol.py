@@ -209,20 +209,34 @@ class TestBody:
         await cycle.send({"type": "http.response.body", "body": BODY})
         assert (await leaving)["type"] == "http.disconnect"
 
-    @pytest.mark.parametrize("kind", ["raises", "returns"])
-    async def test_that_never_comes(self, kind: str) -> None:
-        """A head that was held gives way to a 500, and the connection ends."""
+    @pytest.mark.parametrize("ending", ["raises", "returns", "says more"])
+    async def test_that_never_comes(self, ending: str) -> None:
+        """What was begun is sent, and the connection ends, as with uvicorn."""
+        seen: list[object] = []
+        for kind in (Cycle, UVICORNS):
+            transport = Transport()
+            cycle = cycle_of(kind, transport)
+
+            async def app(_scope: Any, _receive: Any, send: Any) -> None:
+                await send(START)
+                if ending == "raises":
+                    raise ZeroDivisionError
+                if ending == "says more":
+                    await send({"type": "http.response.trailers"})
+
+            await cycle.run_asgi(app)
+            seen.append((b"".join(transport.written), transport.closed, cycle.response_complete))
+        assert seen[0] == seen[1]
+
+    async def test_of_a_server_that_stops(self) -> None:
+        """Between head and body: the head says so, and the connection ends."""
         transport = Transport()
         cycle = cycle_of(Cycle, transport)
-
-        async def app(_scope: Any, _receive: Any, send: Any) -> None:
-            await send(START)
-            if kind == "raises":
-                raise ZeroDivisionError
-
-        await cycle.run_asgi(app)
-        assert b"".join(transport.written).startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
-        assert b"".join(transport.written).endswith(b"\r\n\r\nInternal Server Error")
+        await cycle.send(START)
+        cycle.keep_alive = False
+        await cycle.send({"type": "http.response.body", "body": BODY})
+        assert b"\r\nconnection: close\r\n" in b"".join(transport.written)
+        assert b"".join(transport.written).endswith(BODY)
         assert transport.closed
 
     async def test_waits_where_the_client_is_slow(self) -> None:
