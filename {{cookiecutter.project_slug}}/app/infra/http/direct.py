@@ -89,6 +89,7 @@ class _Direct:
             values = await self._values(request, told)
             if values is None:
                 return partial(self._say_what_is_wrong, read)
+            read.forget()
             result = await self._call(**values)
             if isinstance(result, Response):
                 return _Within(result, request)
@@ -177,13 +178,24 @@ class _Told(Response):
 
 
 class _Read:
-    """What has been received, which can be received again from the beginning."""
+    """What has been received, which can be received again from the beginning until it is forgotten.
+
+    What a function receives by itself, piece by piece, may be larger than the memory.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._received: list[Message | Exception] = []
+        self._remembers = True
+
+    def forget(self) -> None:
+        """Nothing will be received again."""
+        self._received.clear()
+        self._remembers = False
 
     async def receive(self) -> Message:
+        if not self._remembers:
+            return await self._receive()
         try:
             message = await self._receive()
         except Exception as error:

@@ -1,11 +1,11 @@
 """Bodies of requests to handlers that are called directly."""
 
 from collections.abc import Iterator
+from typing import Any
+from weakref import ref
 
 import pytest
-from fastapi import (
-    HTTPException,
-)
+from fastapi import FastAPI, HTTPException, Request
 from starlette.types import Message
 
 from app.infra.http import routes
@@ -110,3 +110,34 @@ async def test_receiving_is_the_same(received: str) -> None:
         await app(http_scope("/plain/body", method="POST", headers=headers), receive, send)
         answers.append((sent, list(messages)))
     assert answers[0] == answers[1]
+
+
+class Piece(dict[str, Any]):
+    """A message of which it can be told whether it is still held."""
+
+
+async def test_what_a_function_receives_is_not_held() -> None:
+    """It may be more than there is memory for."""
+    app = FastAPI()
+    pieces: list[ref[Piece]] = []
+    left, most = 100, 0
+
+    @app.post("/count")
+    async def count(request: Request) -> int:
+        return sum([len(piece) async for piece in request.stream()])
+
+    async def receive() -> Piece:
+        nonlocal most, left
+        left -= 1
+        piece = Piece(type="http.request", body=b"piece", more_body=left > 0)
+        pieces.append(ref(piece))
+        most = max(most, sum(each() is not None for each in pieces))
+        return piece
+
+    routes.index(app)
+    await app(http_scope("/count", method="POST"), receive, ignore)
+    assert left == 0
+    assert most < 5
+
+
+async def ignore(_message: Message) -> None: ...
