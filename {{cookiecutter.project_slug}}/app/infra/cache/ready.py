@@ -22,7 +22,7 @@ from app.infra.cache.policies import ResponsePolicy
 from app.infra.cache.responses import ResponseCache, said_of
 from app.infra.http import access
 from app.infra.http.access import AccessLog, Ended
-from app.infra.http.headers import Header, framed, lines_of
+from app.infra.http.headers import Header
 from app.infra.http.request import (
     RequestMiddleware,
     own_headers,
@@ -46,7 +46,7 @@ class Watchful(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Ready:
     """A response, what it was made of, and who is told that it was served."""
 
@@ -59,8 +59,6 @@ class Ready:
     refresh_at: float
     fresh_until: float
     response: Response
-    lines: bytes
-    """Those of its head; none where anything is unusual about them."""
     is_kept: Watch
 
 
@@ -75,9 +73,9 @@ class ReadyResponses:
         # What paths begin with of which something was ever at hand: others are not looked at.
         self._beginnings: tuple[str, ...] = ()
 
-    def find(self, scope: Scope, unless: Collection[bytes] = ()) -> Ready | None:
-        """What answers a request, if it asks for nothing more, and has no header of `unless`."""
-        asked = self._asked(scope, unless) if scope["path"].startswith(self._beginnings) else None
+    def find(self, scope: Scope) -> Ready | None:
+        """What answers a request, if it asks for nothing more."""
+        asked = self._asked(scope) if scope["path"].startswith(self._beginnings) else None
         if asked is None:
             return None
         ready = self._ready.get(asked)
@@ -112,7 +110,6 @@ class ReadyResponses:
         if beginning not in self._beginnings:
             self._beginnings += (beginning,)
         figures = asked.cache.figures[asked.route.name]
-        lines, _body_bytes = framed(response.headers) or (b"", 0)
         self._ready[asked_for] = Ready(
             asked.cache,
             figures,
@@ -122,11 +119,10 @@ class ReadyResponses:
             kept.entry.refresh_at,
             kept.entry.fresh_until,
             response,
-            lines,
             is_kept,
         )
 
-    def _asked(self, scope: Scope, unless: Collection[bytes] = ()) -> tuple[object, ...] | None:
+    def _asked(self, scope: Scope) -> tuple[object, ...] | None:
         told: list[object] = [
             scope.get("scheme"),
             scope.get("root_path"),
@@ -138,8 +134,6 @@ class ReadyResponses:
                 if name in self._weighed:
                     return None
                 told += name, value
-            elif name in unless:
-                return None
         return tuple(told)
 
 
@@ -167,7 +161,6 @@ class ReadyMiddleware(RequestMiddleware):
         super().__init__(*args, **options)
         self._ready = ready
         self._name = name.encode()
-        self._lines = lines_of(self._headers)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         started = time.perf_counter()
@@ -176,42 +169,45 @@ class ReadyMiddleware(RequestMiddleware):
             return super().__call__(scope, receive, send)
         return self.send(ready, started, scope, send)
 
-    def find(self, scope: Scope, unless: Collection[bytes] = ()) -> Ready | None:
-        """What answers a request; None where the whole way has to be gone.
-
-        `unless` names headers that make it so, besides those that any layer would weigh.
-        """
+    def find(self, scope: Scope) -> Ready | None:
+        """What answers a request; None where the whole way has to be gone."""
         if scope["type"] != "http" or scope["method"] != "GET" or self._drain.begun:
             return None
-        return self._ready.find(scope, unless)
+        return self._ready.find(scope)
 
     async def send(self, ready: Ready, started: float, scope: Scope, send: Send) -> None:
         """Answer a request that has begun at `started`."""
-        with _Hit(self._log, ready, started, scope, self._request_id(scope["headers"])) as hit:
+        with self.hit(ready, started, scope) as hit:
             response = ready.response
-            said, own = hit.headers(self._name)
-            headers = [*response.headers, *said, *self._headers, *own]
+            headers = [*response.headers, *hit.said(), *self.headers, *hit.own()]
             await send(
                 {"type": "http.response.start", "status": response.status, "headers": headers}
             )
             await send({"type": "http.response.body", "body": response.body})
 
-    def write(
-        self, ready: Ready, started: float, scope: Scope, write: Callable[[bytes], None]
-    ) -> None:
-        """Answer with the lines of the head in one piece; `ready` has them."""
-        with _Hit(self._log, ready, started, scope, self._request_id(scope["headers"])) as hit:
-            said, own = map(lines_of, hit.headers(self._name))
-            write(b"%b\r\n%b\r\n%b\r\n%b" % (ready.lines, said, self._lines, own))
+    def hit(self, ready: Ready, started: float, scope: Scope) -> "Hit":
+        """Count and tell of a request that has begun at `started`; to be answered within."""
+        request_id = self._request_id(scope["headers"])
+        return Hit(self._log, self._name, ready, started, scope, request_id)
 
 
-class _Hit:
-    """What is counted and told of a request that is answered so."""
+class Hit:
+    """What is counted and told of a request that is answered so, and what its answer says of it.
+
+    An error is logged and ends here.
+    """
 
     def __init__(
-        self, log: AccessLog, ready: Ready, started: float, scope: Scope, request_id: str
+        self,
+        log: AccessLog,
+        name: bytes,
+        ready: Ready,
+        started: float,
+        scope: Scope,
+        request_id: str,
     ) -> None:
         self._log = log
+        self._name = name
         self._ready = ready
         self._started = started
         self._scope = scope
@@ -226,17 +222,20 @@ class _Hit:
         access.count("GET", ready.template, ready.response.status)
         log.begin()
 
-    def headers(self, name: bytes) -> tuple[list[Header], list[Header]]:
-        """What the cache called `name` says of the response, and what is its own."""
+    def said(self) -> list[Header]:
+        """By the cache of the response."""
         ready = self._ready
         now = ready.cache.clock()
         status = b"hit; ttl=%d" % (ready.fresh_until - now)
         age_seconds = max(now - ready.created, 0.0) + ready.response.age_seconds
-        taken_seconds = time.perf_counter() - self._started
-        own = own_headers(self._request_id, taken_seconds, self._parts)
-        return said_of(name, status, age_seconds), own
+        return said_of(self._name, status, age_seconds)
 
-    def __enter__(self) -> "_Hit":
+    def own(self) -> list[Header]:
+        """Of this request."""
+        taken_seconds = time.perf_counter() - self._started
+        return own_headers(self._request_id, taken_seconds, self._parts)
+
+    def __enter__(self) -> "Hit":
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:

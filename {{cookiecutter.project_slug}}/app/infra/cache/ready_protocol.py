@@ -6,6 +6,7 @@ read was read: to answer in between would wake the clients for each answer, whic
 
 import time
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
@@ -16,7 +17,7 @@ from app.infra.cache.ready import Ready, ReadyMiddleware
 from app.infra.http.headers import Header, framed, lines_of
 from app.infra.http.protocol import BoundedHeadProtocol
 
-_SCHEME_OF_THE_PROXY = frozenset({b"x-forwarded-proto"})
+_SCHEME = b"x-forwarded-proto"
 _NO_LENGTH = (b"content-length", b"0")
 
 
@@ -28,6 +29,7 @@ class ReadyProtocol(BoundedHeadProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._is_proxied = type(self.app) is ProxyHeadersMiddleware
         self._service = _service_of(self.app)
         self._server_headers: list[Header] = []
         self._server_lines = b""
@@ -36,11 +38,17 @@ class ReadyProtocol(BoundedHeadProtocol):
         started = time.perf_counter()
         outermost = getattr(self._service, "middleware_stack", None)
         if app is self.app and isinstance(outermost, ReadyMiddleware):
-            ready = outermost.find(cycle.scope, _SCHEME_OF_THE_PROXY)
-            if ready is not None and ready.lines and self.server_lines(cycle.default_headers):
-                self.loop.call_soon(_Asked(self, cycle, outermost, ready, started).answer)
-                return
+            ready = None if self._is_told_scheme(cycle.scope) else outermost.find(cycle.scope)
+            if ready is not None and self.server_lines(cycle.default_headers):
+                lines = _lines_of(ready, outermost)
+                if lines is not None:
+                    asked = _Asked(self, cycle, outermost, ready, lines, started)
+                    self.loop.call_soon(asked.answer)
+                    return
         self.start(cycle, app)
+
+    def _is_told_scheme(self, scope: Scope) -> bool:
+        return self._is_proxied and _SCHEME in dict(scope["headers"])
 
     def server_lines(self, headers: list[Header]) -> bytes:
         """What the server says in each head, anew each second; nothing where that is unusual."""
@@ -54,11 +62,33 @@ class ReadyProtocol(BoundedHeadProtocol):
         super()._start_asgi_task(cycle, app)
 
 
+class _Lines(NamedTuple):
+    """Of a head, those that each hit has in common."""
+
+    response: bytes
+    outermost: bytes
+
+
+_LINES: WeakKeyDictionary[Ready, _Lines | None] = WeakKeyDictionary()
+
+
+def _lines_of(ready: Ready, outermost: ReadyMiddleware) -> _Lines | None:
+    """None where anything is unusual about them."""
+    try:
+        return _LINES[ready]
+    except KeyError:
+        response = framed(ready.response.headers)
+        lines = response and _Lines(response[0], lines_of(outermost.headers))
+        _LINES[ready] = lines
+        return lines
+
+
 class _Asked(NamedTuple):
     protocol: ReadyProtocol
     cycle: Any
     outermost: ReadyMiddleware
     ready: Ready
+    lines: _Lines
     started: float
 
     def answer(self) -> None:
@@ -66,7 +96,8 @@ class _Asked(NamedTuple):
         if cycle.flow.write_paused or not cycle.keep_alive:
             self.protocol.start(cycle, self._send)
             return
-        self.outermost.write(self.ready, self.started, cycle.scope, self._write)
+        with self.outermost.hit(self.ready, self.started, cycle.scope) as hit:
+            self._write(lines_of(hit.said()), lines_of(hit.own()))
         if not cycle.response_complete:
             # As uvicorn does with a response that failed, which was logged.
             cycle.transport.close()
@@ -76,12 +107,14 @@ class _Asked(NamedTuple):
     async def _send(self, scope: Scope, _receive: Receive, send: Send) -> None:
         await self.outermost.send(self.ready, self.started, scope, send)
 
-    def _write(self, lines: bytes) -> None:
-        cycle, response = self.cycle, self.ready.response
-        if not cycle.disconnected:
-            first = STATUS_LINE[response.status]
-            server = self.protocol.server_lines(cycle.default_headers)
-            cycle.finish(b"%b%b\r\n%b\r\n\r\n%b" % (first, server, lines, response.body))
+    def _write(self, said: bytes, own: bytes) -> None:
+        cycle, response, lines = self.cycle, self.ready.response, self.lines
+        if cycle.disconnected:
+            return
+        first = STATUS_LINE[response.status]
+        server = self.protocol.server_lines(cycle.default_headers)
+        parts = server, lines.response, said, lines.outermost, own
+        cycle.finish(b"%b%b\r\n\r\n%b" % (first, b"\r\n".join(parts), response.body))
 
 
 def _service_of(app: Any) -> FastAPI | None:

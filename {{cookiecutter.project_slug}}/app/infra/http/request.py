@@ -59,7 +59,7 @@ class RequestMiddleware:
         id_header = settings.request_id_header.lower()
         self._id_header = None if id_header == TRUST_NONE else id_header.encode()
         self._log = AccessLog(slow_seconds=settings.slow_request_seconds)
-        self._headers = security_headers(production=production)
+        self.headers = security_headers(production=production)
         self._documentation_headers = security_headers(production=production, documentation=True)
         self._documentation_paths = documentation_paths
 
@@ -80,7 +80,7 @@ class RequestMiddleware:
         parts: dict[str, float] = {}
         timing.parts.set(parts)
         documentation = scope["path"] in self._documentation_paths
-        added = self._documentation_headers if documentation else self._headers
+        added = self._documentation_headers if documentation else self.headers
         status = 0
         route = ""
         size_bytes = 0

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from app import bootstrap
+from app.infra.monitoring import listening
 from app.infra.monitoring.opentelemetry import OpenTelemetrySettings
+from app.infra.monitoring.sampling import sampled
 from app.main import create_app
 from app.settings import Settings
 from tests.infra.monitoring.sending import sending_to
@@ -56,8 +59,18 @@ def told(collector: Receiver, settings: Settings) -> Settings:
     return sending_to(collector, settings)
 
 
+@asynccontextmanager
+async def open_recorders(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """Nothing else, which would have things of its own to tell."""
+    async with (
+        listening(*bootstrap.make_recorders(settings)),
+        sampled([], settings.monitoring.sample_seconds),
+    ):
+        yield {}
+
+
 def probed(settings: Settings) -> FastAPI:
-    app = create_app(settings)
+    app = create_app(settings, open_rooms=open_recorders)
     app.include_router(probe)
     return app
 
