@@ -294,6 +294,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/catalog/test_ratings.py": no_tasks,
     "tests/catalog/test_ratings_statements.py": no_task_table,
     "tests/catalog/test_recent.py": no_cache,
+    "tests/catalog/test_rows.py": no_database,
     "tests/catalog/test_seed.py": no_database,
     "tests/catalog/test_statements.py": no_database,
     "tests/databases.py": no_database,

@@ -86,7 +86,7 @@ class DatabaseStore:
         [values] = _rows([draft], now)
         [[product_id]] = await self._database.change(_INSERT, values, _sku_is_taken)
         row = {"id": product_id, **values}
-        return Product.of_row({name: row[name] for name in PRODUCT_FIELDS}, PRODUCT_FIELDS)
+        return product_of(Product, {name: row[name] for name in PRODUCT_FIELDS}, PRODUCT_FIELDS)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator["Reads"]:
@@ -334,8 +334,24 @@ def _rows(drafts: Sequence[ProductDraft], now: datetime) -> list[dict[str, Any]]
     ]
 
 
+def product_of(kind: type[Shape], values: dict[str, Any], sent: Collection[str]) -> Shape:
+    """Of a row's `values`, which become its own; of its fields, those `sent` are sent.
+
+    It is what `model_construct` makes, in a third of the time: a row has no aliases, and no
+    defaults but one.
+    """
+    product = kind.__new__(kind)
+    values.setdefault("latest_reviews", None)
+    object.__setattr__(product, "__dict__", values)
+    object.__setattr__(product, "__pydantic_fields_set__", set(sent))
+    object.__setattr__(product, "__pydantic_extra__", None)
+    object.__setattr__(product, "__pydantic_private__", None)
+    return product
+
+
 def _as_product(row: ProductRow) -> Product:
-    return Product.of_row({name: getattr(row, name) for name in PRODUCT_FIELDS}, PRODUCT_FIELDS)
+    values: dict[str, Any] = {name: getattr(row, name) for name in PRODUCT_FIELDS}
+    return product_of(Product, values, PRODUCT_FIELDS)
 
 
 def _as_products(
@@ -347,7 +363,7 @@ def _as_products(
     """Products of rows with these `columns`, of which `fields` are sent."""
     names = _in_order(columns)
     sent = columns if fields is None else fields
-    return [kind.of_row(dict(zip(names, row, strict=True)), sent) for row in rows]
+    return [product_of(kind, dict(zip(names, row, strict=True)), sent) for row in rows]
 
 
 def _as_reviews(rows: CursorResult[Any]) -> list[Review]:

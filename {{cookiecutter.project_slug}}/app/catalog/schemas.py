@@ -1,6 +1,5 @@
 """Products and reviews as they are on the wire."""
 
-from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, get_args
@@ -120,21 +119,6 @@ class Product(BaseModel):
     updated_at: datetime
     latest_reviews: list[Review] | None = None
     """The newest reviews; there with `include=reviews` only."""
-
-    @classmethod
-    def of_row(cls, values: dict[str, Any], sent: Collection[str]) -> Self:
-        """What a store has kept, of which the fields `sent` are sent; `values` become its own.
-
-        It is what `model_construct` makes, in a third of the time: a row has no aliases, and no
-        defaults but one.
-        """
-        product = cls.__new__(cls)
-        values.setdefault("latest_reviews", None)
-        object.__setattr__(product, "__dict__", values)
-        object.__setattr__(product, "__pydantic_fields_set__", set(sent))
-        object.__setattr__(product, "__pydantic_extra__", None)
-        object.__setattr__(product, "__pydantic_private__", None)
-        return product
 
 
 class PartialProduct(Product):

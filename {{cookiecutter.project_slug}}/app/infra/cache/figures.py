@@ -1,8 +1,7 @@
 """What a cache has done, by the name of what is cached."""
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -23,25 +22,7 @@ class Figures:
 
 
 class Ledger(defaultdict[str, Figures]):
-    """Figures by name, and what of them was not yet added to those of other processes."""
+    """Figures by name."""
 
     def __init__(self) -> None:
         super().__init__(Figures)
-        self._told: defaultdict[str, Figures] = defaultdict(Figures)
-
-    def news(self) -> dict[str, Figures]:
-        """What has changed since `tell`, by name."""
-        changes = {name: _difference(now, self._told[name]) for name, now in self.items()}
-        return {name: change for name, change in changes.items() if change != Figures()}
-
-    def tell(self, news: Mapping[str, Figures]) -> None:
-        """Note that `news` were added to those of other processes."""
-        for name, change in news.items():
-            self._told[name] = _difference(self._told[name], change, sign=-1)
-
-
-def _difference(these: Figures, those: Figures, sign: int = 1) -> Figures:
-    subtracted = asdict(those)
-    return Figures(
-        **{field: count - sign * subtracted[field] for field, count in asdict(these).items()}
-    )

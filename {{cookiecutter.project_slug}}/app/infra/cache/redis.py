@@ -73,6 +73,8 @@ class RedisCache:
         self._connections = asyncio.Semaphore(settings.max_connections)
         self._takes = True
         self._figures = Ledger()
+        # What of them was added to those of all processes.
+        self._told = Ledger()
         self._totals_key = f"{settings.prefix}-figures"
         self._telling: asyncio.Task[None] | None = None
         self._owed: dict[str, object] = {}
@@ -303,7 +305,8 @@ class RedisCache:
 
     async def _tell(self) -> None:
         """Add what is new of the figures to those of all processes."""
-        news = self._figures.news()
+        changes = {name: _less(now, self._told[name]) for name, now in self._figures.items()}
+        news = {name: change for name, change in changes.items() if change != Figures()}
 
         async def add() -> None:
             async with self._redis.pipeline(transaction=False) as pipeline:
@@ -315,7 +318,8 @@ class RedisCache:
 
         if news or self._owed:
             await self._ask(add)
-            self._figures.tell(news)
+            for name, change in news.items():
+                self._told[name] = _less(self._told[name], change, sign=-1)
 
     def _entry(self, key: str) -> str:
         return f"{self._settings.prefix}:{key}"
@@ -336,3 +340,10 @@ def _text(data: bytes) -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1e3))
+
+
+def _less(these: Figures, those: Figures, sign: int = 1) -> Figures:
+    subtracted = asdict(those)
+    return Figures(
+        **{field: count - sign * subtracted[field] for field, count in asdict(these).items()}
+    )

@@ -1,4 +1,4 @@
-"""Products, as stores make them."""
+"""Products, made of rows."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.catalog.repository import product_of
 from app.catalog.schemas import PRODUCT_FIELDS, PartialProduct, Product
 
 ROW: dict[str, Any] = {
@@ -21,12 +22,12 @@ ROW: dict[str, Any] = {
 }
 
 
-class TestOfRow:
+class TestProductOf:
     @pytest.mark.parametrize("kind", [Product, PartialProduct])
     @pytest.mark.parametrize("sent", [PRODUCT_FIELDS, ("id", "name")])
     def test_is_what_pydantic_makes(self, kind: type[Product], sent: tuple[str, ...]) -> None:
         """To look at, to compare, to change, to copy, and on the wire."""
-        made = kind.of_row(dict(ROW), sent)
+        made = product_of(kind, dict(ROW), sent)
         usual = kind.model_construct(_fields_set=set(sent), **ROW)
         assert made == usual
         assert repr(made) == repr(usual)
