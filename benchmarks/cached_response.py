@@ -12,6 +12,8 @@ import tempfile
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+import click
+
 from benchmarks.servers import Server, serving, uvicorn
 from benchmarks.subjects import bake, migrate
 
@@ -126,6 +128,7 @@ def measure(server: Server, path: str) -> float:
     return (server.cpu_seconds() - before) / REQUESTS * 1e6
 
 
+@click.command(help=__doc__)
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         project = bake(Path(scratch))

@@ -11,6 +11,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import click
+
 from benchmarks.cached_response import FACTORY, REQUESTS, measure, served
 from benchmarks.subjects import bake
 
@@ -19,6 +21,7 @@ PATH = "/health/live"
 CHOICES = ("none", "prometheus")
 
 
+@click.command(help=__doc__)
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         servers = {}

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import psutil
 
 from benchmarks.databases import database
@@ -45,6 +46,7 @@ BASE = "bare FastAPI"
 ORM = "bare FastAPI, ORM"
 
 
+@click.command(help=__doc__)
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, database("asyncpg") as url:
         scratch = Path(name)

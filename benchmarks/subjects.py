@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from cookiecutter.main import cookiecutter
-
 from benchmarks.load import PRODUCTS, Scenario
 from benchmarks.servers import Server, serving, uvicorn
 
@@ -69,14 +67,12 @@ def reference(
 def bake(scratch: Path, **answers: str) -> Path:
     """A project, as it is generated."""
     slug = "-".join(["service", *answers.values()])
-    return Path(
-        cookiecutter(
-            str(ROOT),
-            no_input=True,
-            output_dir=str(scratch),
-            extra_context={"project_slug": slug, **answers},
-        )
-    )
+    given = [f"{prompt}={answer}" for prompt, answer in {"project_slug": slug, **answers}.items()]
+    command = ["cookiecutter", str(ROOT), "--no-input", "--output-dir", str(scratch), *given]
+    ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(ended.stderr)
+    return scratch / slug
 
 
 def service(

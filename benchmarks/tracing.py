@@ -11,6 +11,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import click
+
 from benchmarks.cached_response import FACTORY, measure, served
 from benchmarks.subjects import bake
 
@@ -44,6 +46,7 @@ make = main.from_environment
 """
 
 
+@click.command(help=__doc__)
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         without = bake(Path(scratch), **BARE, monitoring="none")

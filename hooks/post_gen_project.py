@@ -18,8 +18,8 @@ Answers = dict[str, str]
 # Read by `tools/template.py`, and by cruft, whose format it is.
 RECORD = ".cruft.json"
 UNRECORDED = (
-    "Where it comes from is not recorded, since it lies within its template, or that has changes"
-    " which no commit holds: when the project is committed in a place of its own,"
+    "Where it comes from is not recorded, since it lies within its template, or the template has"
+    " changes that no commit holds: when the project is committed in a place of its own,"
     " uv run tools/template.py link URL --commit COMMIT records it."
 )
 

@@ -115,7 +115,7 @@ class TestNothing:
         project = Project(bake(train.folder, train.folder / "tries", {}))
         for command in (["link", str(train.folder)], ["status"], ["update"]):
             ended = project.tool(*command, status=1)
-            assert "does not have it: move the project out of there" in ended.said
+            assert "does not hold it: move the project out of there" in ended.said
         assert not (project.folder / ".cruft.json").exists()
 
     def test_folder_without_history(self, train: Train, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ class Project:
         if not Repository(folder).ask("ls-files", "."):
             # What it ignores git changes without a word, and cannot bring back.
             raise Refusal(
-                "The repository around this project does not have it: move the project out of"
+                "The repository around this project does not hold it: move the project out of"
                 " there, then git init, git add and git commit."
             )
         top, self.prefix, _ = where.stdout.splitlines()

@@ -114,8 +114,8 @@ class Migrations:
         if slice_name not in self._folders:
             known = ", ".join(self._folders) or "none yet"
             raise StartupError(
-                f"There is no slice {slice_name!r} with migrations ({known});"
-                " add its folder to migrations() in app/bootstrap.py."
+                f"There is no slice or revision {slice_name!r} (slices: {known}); correct the name,"
+                " or add the slice's folder to migrations() in app/bootstrap.py."
             )
         return self._folders[slice_name]
 

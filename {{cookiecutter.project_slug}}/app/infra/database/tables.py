@@ -24,6 +24,10 @@ class Base(DeclarativeBase):
     )
 
 
+class Unfit(ValueError):
+    """A value that its column cannot keep as it is."""
+
+
 class Identity(BigInteger):
     """The number of a row, given by the database and to no other row again."""
 
@@ -42,7 +46,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a time needs its zone; use datetime.now(UTC)")
+            raise Unfit("A time needs its zone; say which one it is in.")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
@@ -63,8 +67,8 @@ class Hundredths(TypeDecorator[Decimal]):
         if value is None:
             return None
         hundredths = value.scaleb(2)
-        if hundredths != int(hundredths):
-            raise ValueError(f"{value} has more than two decimal places; round it first")
+        if not value.is_finite() or hundredths != int(hundredths):
+            raise Unfit("An amount has at most two decimal places; round it first.")
         return int(hundredths)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002

@@ -6,11 +6,12 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as AcquireTimeout
 
 from app.errors import BadRequest, ServiceError, TimedOut, TryAgain, Unavailable
 from app.infra.database.dialect import Dialect, Failure
+from app.infra.database.tables import Unfit
 from app.infra.monitoring import Counter
 
 logger = structlog.get_logger()
@@ -65,6 +66,8 @@ class Unit:
             raise Unavailable("Every database connection is busy; try again shortly.") from error
         if isinstance(error, OverflowError):
             raise BadRequest("A number of the request is too large to be stored.") from error
+        if isinstance(unfit := _original(error), Unfit):
+            raise BadRequest(str(unfit)) from error
         failure = self._failure(error)
         if failure is not None:
             raise self._told(failure, error) from error
@@ -104,8 +107,8 @@ class Unit:
 
 
 def _original(error: BaseException) -> BaseException:
-    """The driver's own, where SQLAlchemy has made one of it."""
-    return error.orig if isinstance(error, DBAPIError) and error.orig else error
+    """The driver's own, or that of a type, where SQLAlchemy has made one of it."""
+    return error.orig if isinstance(error, StatementError) and error.orig else error
 
 
 def cause_of(error: BaseException) -> str:

@@ -109,7 +109,7 @@ class TestGone:
     async def test_at_the_start(self, private_server: PrivateServer) -> None:
         """One sentence that names the remedy."""
         private_server.kill()
-        with pytest.raises(StartupError, match="start it or correct APP_DATABASE__URL") as refusal:
+        with pytest.raises(StartupError, match="or correct APP_DATABASE__URL") as refusal:
             async with opened(with_database(Settings(), url=private_server.url)):
                 pass
         assert "\n" not in str(refusal.value)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import StatementError
 
-from app.errors import Conflict
+from app.errors import BadRequest, Conflict
 from app.infra.database import Database, Hundredths, Identity, Prepared, UtcDateTime
 from app.settings import Settings
 from tests.databases import opened, with_database
@@ -118,10 +118,10 @@ async def test_wrong_values(database: Database, way: list[str]) -> None:
     """They are the caller's mistake, and say nothing about the database."""
     with pytest.raises(StatementError):
         await database.fetch(ALL, {})
-    with pytest.raises(StatementError):
+    with pytest.raises(BadRequest, match="two decimal places"):
         await database.fetch(ALL, {"least": Decimal("1.005")})
     if database.dialect.has_returning:
-        with pytest.raises(StatementError):
+        with pytest.raises(BadRequest, match="zone"):
             await database.change(ADD, {**STONE, "made_at": datetime(2026, 1, 2)}, taken)  # noqa: DTZ001
     assert set(way) <= {"BEGIN"}
 

@@ -12,6 +12,7 @@ from sqlalchemy import Column, MetaData, String, Table, delete, insert, select
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from app.errors import BadRequest
 from app.infra.database import Base, CodePoints, Database, Hundredths, Identity, UtcDateTime
 from app.settings import Settings
 from tests.databases import opened, with_database
@@ -63,6 +64,24 @@ class TestKept:
         async with database.reading() as connection:
             assert await connection.scalar(select(things.c[column])) == value
 
+    @pytest.mark.parametrize(
+        ("column", "value", "said"),
+        [
+            ("amount", Decimal("12.555"), "two decimal places"),
+            ("moment", datetime(2026, 1, 1), "zone"),  # noqa: DTZ001
+        ],
+    )
+    async def test_a_value_that_does_not_fit(
+        self, database: Database, column: str, value: object, said: str
+    ) -> None:
+        """It is who has sent it that is told."""
+        with pytest.raises(BadRequest, match=said):
+            async with database.writing() as session:
+                await session.execute(insert(things).values({column: value}))
+        with pytest.raises(BadRequest, match=said):
+            async with database.reading() as connection:
+                await connection.execute(select(things).where(things.c[column] == value))
+
     async def test_text_is_sorted_by_code_point(self, database: Database) -> None:
         """As Python sorts it: no language, no case, no space is passed over."""
         names = ["b", "B", "a", "a ", "a\t", "aa", "", "Ä", "ä", "z", "\uffee", "\U0001f600", "_"]
@@ -112,10 +131,11 @@ class TestHundredths:
         kept = Hundredths().process_bind_param(amount, DIALECT)
         assert Hundredths().process_result_value(kept, DIALECT) == amount
 
-    def test_lose_nothing_in_silence(self) -> None:
+    @pytest.mark.parametrize("amount", ["0.005", "NaN", "Infinity"])
+    def test_lose_nothing_in_silence(self, amount: str) -> None:
         """A third place is an error of who computed it."""
         with pytest.raises(ValueError, match="round it first"):
-            Hundredths().process_bind_param(Decimal("0.005"), DIALECT)
+            Hundredths().process_bind_param(Decimal(amount), DIALECT)
 
 
 class TestUtcDateTime:
