@@ -2,8 +2,9 @@
 
     uv run python -m benchmarks.monitoring
 
-CPU time of the server per request, which hardly moves with a busy machine; medians of interleaved
-rounds, and the median of their ratios. Linux only: it reads /proc.
+CPU time of the server per request; both serve all the while and are asked in turns, since a machine
+in another mood costs more than what is looked for. Medians, and the median of the ratios of turns.
+Linux only: it reads /proc.
 """
 
 import statistics
@@ -13,33 +14,51 @@ from pathlib import Path
 
 import click
 
-from benchmarks.cached_response import FACTORY, REQUESTS, measure, served
-from benchmarks.subjects import bake
+from benchmarks.load import drive, require_wrk
+from benchmarks.servers import Server
+from benchmarks.subjects import TRIVIAL, Subject, bake, service
 
-ROUNDS = 9
-PATH = "/health/live"
+TURNS = 40
+SECONDS = 1
 CHOICES = ("none", "prometheus")
 
 
 @click.command(help=__doc__)
 def main() -> None:
+    require_wrk()
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        servers = {}
-        for choice in CHOICES:
-            project = bake(Path(scratch), monitoring=choice)
-            servers[choice] = stack.enter_context(served(project, *FACTORY, path=PATH))
+        servers = {
+            choice: stack.enter_context(monitored(Path(scratch), choice).served())
+            for choice in CHOICES
+        }
         figures: dict[str, list[float]] = {choice: [] for choice in CHOICES}
-        for number in range(ROUNDS + 1):
-            for choice, server in servers.items():
-                spent = measure(server, PATH)
+        for number in range(TURNS + 1):
+            for choice in CHOICES if number % 2 else reversed(CHOICES):
+                spent = measure(servers[choice])
                 if number:  # the first warms up
                     figures[choice].append(spent)
     base = figures["none"]
-    print(f"{ROUNDS} rounds of {REQUESTS:,} requests")
+    click.echo(f"{TURNS} turns of {SECONDS} s")
     for choice, found in figures.items():
         ratio = statistics.median(ours / theirs for ours, theirs in zip(found, base, strict=True))
         median = statistics.median(found)
-        print(f"{choice:<12} {median:6.1f} µs of CPU time  {ratio:5.3f} x none")
+        click.echo(f"{choice:<12} {median:6.1f} µs of CPU time  {ratio:5.3f} x none")
+
+
+def monitored(scratch: Path, choice: str) -> Subject:
+    """The service with its defaults, but for who collects its figures."""
+    project = bake(scratch, monitoring=choice)
+    url = f"sqlite+aiosqlite:///{project}/benchmark.db"
+    return service(choice, project, {}, url=url)
+
+
+def measure(server: Server) -> float:
+    """Microseconds of CPU time for each request."""
+    before = server.cpu_seconds()
+    load = drive(server.port, TRIVIAL, seconds=SECONDS)
+    if load.failures:
+        raise SystemExit(f"The service failed: {load}")
+    return (server.cpu_seconds() - before) / load.requests * 1e6
 
 
 if __name__ == "__main__":
