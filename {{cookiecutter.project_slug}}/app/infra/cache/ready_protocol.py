@@ -31,6 +31,8 @@ class ReadyProtocol(BoundedHeadProtocol):
         super().__init__(*args, **options)
         self._is_proxied = type(self.app) is ProxyHeadersMiddleware
         self._service = _service_of(self.app)
+        self._outermost: ReadyMiddleware | None = None
+        self._outermost_lines = b""
         self._server_headers: list[Header] = []
         self._server_lines = b""
 
@@ -40,8 +42,8 @@ class ReadyProtocol(BoundedHeadProtocol):
         if app is self.app and isinstance(outermost, ReadyMiddleware):
             ready = None if self._is_told_scheme(cycle.scope) else outermost.find(cycle.scope)
             if ready is not None and self.server_lines(cycle.default_headers):
-                lines = _lines_of(ready, outermost)
-                if lines is not None:
+                lines = _lines_of(ready)
+                if lines:
                     asked = _Asked(self, cycle, outermost, ready, lines, started)
                     self.loop.call_soon(asked.answer)
                     return
@@ -57,28 +59,26 @@ class ReadyProtocol(BoundedHeadProtocol):
             self._server_headers, self._server_lines = headers, lines_of(headers) if usual else b""
         return self._server_lines
 
+    def outermost_lines(self, outermost: ReadyMiddleware) -> bytes:
+        """What the outermost layer says in each head."""
+        if outermost is not self._outermost:
+            self._outermost, self._outermost_lines = outermost, lines_of(outermost.headers)
+        return self._outermost_lines
+
     def start(self, cycle: Any, app: Any) -> None:
         """Let a task of its own answer."""
         super()._start_asgi_task(cycle, app)
 
 
-class _Lines(NamedTuple):
-    """Of a head, those that each hit has in common."""
-
-    response: bytes
-    outermost: bytes
+_LINES: WeakKeyDictionary[Ready, bytes] = WeakKeyDictionary()
 
 
-_LINES: WeakKeyDictionary[Ready, _Lines | None] = WeakKeyDictionary()
-
-
-def _lines_of(ready: Ready, outermost: ReadyMiddleware) -> _Lines | None:
-    """None where anything is unusual about them."""
+def _lines_of(ready: Ready) -> bytes:
+    """What all heads of a ready response have in common; nothing where that is unusual."""
     try:
         return _LINES[ready]
     except KeyError:
-        response = framed(ready.response.headers)
-        lines = response and _Lines(response[0], lines_of(outermost.headers))
+        lines, _body_bytes = framed(ready.response.headers) or (b"", 0)
         _LINES[ready] = lines
         return lines
 
@@ -88,7 +88,7 @@ class _Asked(NamedTuple):
     cycle: Any
     outermost: ReadyMiddleware
     ready: Ready
-    lines: _Lines
+    lines: bytes
     started: float
 
     def answer(self) -> None:
@@ -108,12 +108,12 @@ class _Asked(NamedTuple):
         await self.outermost.send(self.ready, self.started, scope, send)
 
     def _write(self, said: bytes, own: bytes) -> None:
-        cycle, response, lines = self.cycle, self.ready.response, self.lines
+        cycle, response, protocol = self.cycle, self.ready.response, self.protocol
         if cycle.disconnected:
             return
         first = STATUS_LINE[response.status]
-        server = self.protocol.server_lines(cycle.default_headers)
-        parts = server, lines.response, said, lines.outermost, own
+        server = protocol.server_lines(cycle.default_headers)
+        parts = server, self.lines, said, protocol.outermost_lines(self.outermost), own
         cycle.finish(b"%b%b\r\n\r\n%b" % (first, b"\r\n".join(parts), response.body))
 
 

@@ -84,6 +84,7 @@ class RedisCache:
 
     def share(self, figures: Ledger) -> None:
         self._figures = figures
+        self._told = Ledger()
 
     async def open(self) -> None:
         """Nothing is asked before the first request; who starts first does not matter."""

@@ -99,7 +99,8 @@ class Database:
             await self.close()
             raise StartupError(
                 f"The database at {_without_password(self._engine.url)} cannot be opened"
-                f" ({cause_of(error)}); start it, create what is missing, or correct APP_DATABASE__URL."
+                f" ({cause_of(error)}); start it, create what is missing, or correct"
+                " APP_DATABASE__URL."
             ) from error
 
     async def close(self) -> None:

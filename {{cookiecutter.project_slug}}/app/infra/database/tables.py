@@ -8,6 +8,10 @@ from sqlalchemy import BigInteger, DateTime, Dialect, MetaData, String
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
+_HUNDREDTH = Decimal("0.01")
+_LARGEST_POWER = 16
+"""Of ten, in an amount: 2**63 hundredths are less than ten times as much."""
+
 
 class Base(DeclarativeBase):
     """Base of every model."""
@@ -22,10 +26,6 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-
-
-class Unfit(ValueError):
-    """A value that its column cannot keep as it is."""
 
 
 class Identity(BigInteger):
@@ -46,7 +46,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise Unfit("A time needs its zone; say which one it is in.")
+            raise ValueError("a time needs its zone; use datetime.now(UTC)")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
@@ -58,7 +58,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Hundredths(TypeDecorator[Decimal]):
-    """A `Decimal` of two places, kept exactly as an integer of hundredths (at most 2**63 - 1)."""
+    """A `Decimal` of two places, kept exactly as an integer of hundredths (at most 2**63 - 1).
+
+    A third place is the mistake of who has computed or accepted it: schemas say `decimal_places=2`.
+    """
 
     impl = BigInteger()
     cache_ok = True
@@ -66,10 +69,14 @@ class Hundredths(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:  # noqa: ARG002
         if value is None:
             return None
-        hundredths = value.scaleb(2)
-        if not value.is_finite() or hundredths != int(hundredths):
-            raise Unfit("An amount has at most two decimal places; round it first.")
-        return int(hundredths)
+        if not value.is_finite():
+            raise ValueError(f"{value} is no amount")
+        if value.adjusted() > _LARGEST_POWER:  # before it is written out
+            raise OverflowError("an amount is too large")
+        rounded = value.quantize(_HUNDREDTH)
+        if rounded != value:
+            raise ValueError(f"{value} has more than two decimal places; round it first")
+        return int(rounded.scaleb(2))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002
         return None if value is None else Decimal(int(value)).scaleb(-2)

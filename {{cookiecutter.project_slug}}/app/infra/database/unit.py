@@ -11,7 +11,6 @@ from sqlalchemy.exc import TimeoutError as AcquireTimeout
 
 from app.errors import BadRequest, ServiceError, TimedOut, TryAgain, Unavailable
 from app.infra.database.dialect import Dialect, Failure
-from app.infra.database.tables import Unfit
 from app.infra.monitoring import Counter
 
 logger = structlog.get_logger()
@@ -64,10 +63,8 @@ class Unit:
             ERRORS.add(self._database, "busy")
             logger.warning("every database connection is busy", cause=type(error).__name__)
             raise Unavailable("Every database connection is busy; try again shortly.") from error
-        if isinstance(error, OverflowError):
-            raise BadRequest("A number of the request is too large to be stored.") from error
-        if isinstance(unfit := _original(error), Unfit):
-            raise BadRequest(str(unfit)) from error
+        if isinstance(_original(error), OverflowError):
+            raise BadRequest("A value of the request is too large to be stored.") from error
         failure = self._failure(error)
         if failure is not None:
             raise self._told(failure, error) from error

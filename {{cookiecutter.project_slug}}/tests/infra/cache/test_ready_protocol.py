@@ -273,6 +273,12 @@ class TestGoesTheUsualWay:
         await asyncio.sleep(0)
         assert not await connection.is_ready("X-Forwarded-Proto: https")
 
+    async def test_what_nobody_listens_to(self) -> None:
+        """Where no proxy is trusted, what one says makes no difference."""
+        connection = Connection(proxy_headers=False)
+        await connection.learn()
+        assert await connection.is_ready("X-Forwarded-Proto: https")
+
     async def test_a_service_that_is_going(self, connection: Connection) -> None:
         connection.edge.drain.begin()
         assert not await connection.is_ready()

@@ -118,10 +118,12 @@ async def test_wrong_values(database: Database, way: list[str]) -> None:
     """They are the caller's mistake, and say nothing about the database."""
     with pytest.raises(StatementError):
         await database.fetch(ALL, {})
-    with pytest.raises(BadRequest, match="two decimal places"):
+    with pytest.raises(StatementError):
         await database.fetch(ALL, {"least": Decimal("1.005")})
+    with pytest.raises(BadRequest, match="too large"):
+        await database.fetch(ALL, {"least": Decimal("1E+99")})
     if database.dialect.has_returning:
-        with pytest.raises(BadRequest, match="zone"):
+        with pytest.raises(StatementError):
             await database.change(ADD, {**STONE, "made_at": datetime(2026, 1, 2)}, taken)  # noqa: DTZ001
     assert set(way) <= {"BEGIN"}
 

@@ -65,22 +65,20 @@ class TestKept:
             assert await connection.scalar(select(things.c[column])) == value
 
     @pytest.mark.parametrize(
-        ("column", "value", "said"),
+        ("column", "value"),
         [
-            ("amount", Decimal("12.555"), "two decimal places"),
-            ("moment", datetime(2026, 1, 1), "zone"),  # noqa: DTZ001
+            ("amount", Decimal("92233720368547758.08")),
+            ("amount", Decimal("1E+200000")),
+            ("amount", Decimal("-9E+999999")),
+            ("moment", datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))),
+            ("moment", datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))),
         ],
     )
-    async def test_a_value_that_does_not_fit(
-        self, database: Database, column: str, value: object, said: str
-    ) -> None:
+    async def test_what_is_too_large(self, database: Database, column: str, value: object) -> None:
         """It is who has sent it that is told."""
-        with pytest.raises(BadRequest, match=said):
+        with pytest.raises(BadRequest, match="too large"):
             async with database.writing() as session:
                 await session.execute(insert(things).values({column: value}))
-        with pytest.raises(BadRequest, match=said):
-            async with database.reading() as connection:
-                await connection.execute(select(things).where(things.c[column] == value))
 
     async def test_text_is_sorted_by_code_point(self, database: Database) -> None:
         """As Python sorts it: no language, no case, no space is passed over."""
@@ -131,10 +129,19 @@ class TestHundredths:
         kept = Hundredths().process_bind_param(amount, DIALECT)
         assert Hundredths().process_result_value(kept, DIALECT) == amount
 
-    @pytest.mark.parametrize("amount", ["0.005", "NaN", "Infinity"])
-    def test_lose_nothing_in_silence(self, amount: str) -> None:
+    @pytest.mark.parametrize(
+        ("amount", "said"),
+        [
+            ("0.005", "round it first"),
+            ("1.00000000000000000000000000001", "round it first"),
+            ("NaN", "is no amount"),
+            ("sNaN", "is no amount"),
+            ("Infinity", "is no amount"),
+        ],
+    )
+    def test_lose_nothing_in_silence(self, amount: str, said: str) -> None:
         """A third place is an error of who computed it."""
-        with pytest.raises(ValueError, match="round it first"):
+        with pytest.raises(ValueError, match=said):
             Hundredths().process_bind_param(Decimal(amount), DIALECT)
 
 
