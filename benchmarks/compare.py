@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.databases import database
-from benchmarks.load import Load, drive
+from benchmarks.load import Load, Scenario, drive
 from benchmarks.peers import fastapi_template
+from benchmarks.servers import Server
 from benchmarks.subjects import (
     CROWD,
     HIT,
@@ -70,15 +71,21 @@ def measure(
             with subject.served() as server:
                 for name, scenario in subject.scenarios.items():
                     drive(server.port, scenario, seconds=warm_seconds)
-                    before = server.cpu_seconds()
-                    load = drive(server.port, scenario, seconds=seconds)
-                    spent = server.cpu_seconds() - before
-                    if load.failures or not load.requests:
-                        raise SystemExit(f"{subject.name} failed at {name}: {load}")
-                    cpu_us = spent / load.requests * 1e6
-                    found[subject.name, name].append(Measure(load, cpu_us))
-                    print(f"{number + 1}: {subject.name}, {name}: {cpu_us:.1f}", file=sys.stderr)
+                    what = f"{subject.name}, {name}"
+                    measured = ask(server, scenario, seconds=seconds, what=what)
+                    found[subject.name, name].append(measured)
+                    print(f"{number + 1}: {what}: {measured.cpu_us:.1f}", file=sys.stderr)
     return found
+
+
+def ask(server: Server, scenario: Scenario, *, seconds: int, what: str) -> Measure:
+    """Drive `server` once; `what` says in an error which one it was."""
+    before = server.cpu_seconds()
+    load = drive(server.port, scenario, seconds=seconds)
+    spent = server.cpu_seconds() - before
+    if load.failures or not load.requests:
+        raise SystemExit(f"{what} failed: {load}")
+    return Measure(load, spent / load.requests * 1e6)
 
 
 @contextmanager

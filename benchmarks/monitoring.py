@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.load import drive, require_wrk
-from benchmarks.servers import Server
+from benchmarks.compare import ask
+from benchmarks.load import require_wrk
 from benchmarks.subjects import TRIVIAL, Subject, bake, service
 
 TURNS = 40
@@ -34,9 +34,9 @@ def main() -> None:
         figures: dict[str, list[float]] = {choice: [] for choice in CHOICES}
         for number in range(TURNS + 1):
             for choice in CHOICES if number % 2 else reversed(CHOICES):
-                spent = measure(servers[choice])
+                measured = ask(servers[choice], TRIVIAL, seconds=SECONDS, what=choice)
                 if number:  # the first warms up
-                    figures[choice].append(spent)
+                    figures[choice].append(measured.cpu_us)
     base = figures["none"]
     click.echo(f"{TURNS} turns of {SECONDS} s")
     for choice, found in figures.items():
@@ -50,15 +50,6 @@ def monitored(scratch: Path, choice: str) -> Subject:
     project = bake(scratch, monitoring=choice)
     url = f"sqlite+aiosqlite:///{project}/benchmark.db"
     return service(choice, project, {}, url=url)
-
-
-def measure(server: Server) -> float:
-    """Microseconds of CPU time for each request."""
-    before = server.cpu_seconds()
-    load = drive(server.port, TRIVIAL, seconds=SECONDS)
-    if load.failures:
-        raise SystemExit(f"The service failed: {load}")
-    return (server.cpu_seconds() - before) / load.requests * 1e6
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ class TestGone:
     async def test_at_the_start(self, private_server: PrivateServer) -> None:
         """One sentence that names the remedy."""
         private_server.kill()
-        with pytest.raises(StartupError, match="or correct APP_DATABASE__URL") as refusal:
+        remedy = "start it, create what is missing, or correct APP_DATABASE__URL"
+        with pytest.raises(StartupError, match=remedy) as refusal:
             async with opened(with_database(Settings(), url=private_server.url)):
                 pass
         assert "\n" not in str(refusal.value)
