@@ -50,7 +50,8 @@ class Tiered(RedisCache):
         self._local_ttl_seconds = settings.local_ttl_seconds
         self._ping_seconds = settings.ping_seconds
         self._listens = False
-        # The read of each key that may be kept when it ends: none of a key that has changed since.
+        # What the reads of a key share that have begun since it last changed: the first that ends
+        # is kept.
         self._reads: dict[str, object] = {}
         self._listening: asyncio.Task[None] | None = None
 
@@ -106,17 +107,15 @@ class Tiered(RedisCache):
         return [found[key] for key in keys]
 
     async def _read_through(self, keys: Sequence[str]) -> dict[str, bytes | None]:
-        read = object()
-        if self._listens:
-            self._reads |= dict.fromkeys(keys, read)
+        reads = {key: self._reads.setdefault(key, object()) for key in keys if self._listens}
         values = dict.fromkeys(keys)
         try:
             values = dict(zip(keys, await super()._get(keys), strict=True))
         finally:
-            for key, value in values.items():
+            for key, read in reads.items():
                 if self._reads.get(key) is read:
                     del self._reads[key]
-                    if isinstance(value, bytes):
+                    if isinstance(value := values[key], bytes):
                         self._local.put(key, value, self._local_ttl_seconds)
         return values
 

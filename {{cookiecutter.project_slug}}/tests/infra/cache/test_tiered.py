@@ -154,6 +154,22 @@ class TestReading:
             await value(one.cache, source)
         assert (server.calls()["get"], source.loads) == (before, 1)
 
+    async def test_under_load(self, server: PrivateServer, one: Process) -> None:
+        """What many read all the time, so that no read ends before another begins, is kept."""
+        source = Source()
+        await remember(one, source)
+        # Nothing that Redis has yet to tell disturbs it.
+        await quiet(one, one)
+        one.backend._empty()
+        before = server.calls()["get"]
+
+        async def read() -> None:
+            for _ in range(100):
+                await one.backend.read(KEY)
+
+        await asyncio.gather(*(read() for _ in range(32)))
+        assert server.calls()["get"] - before <= 2 * 32
+
     async def test_not_for_ever(self, server: PrivateServer, one: Process) -> None:
         """After a while, Redis is asked again, whatever it has told."""
         local_clock = Clock()
