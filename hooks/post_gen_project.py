@@ -350,6 +350,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/tasks/test_outbox.py": no_task_table,
     "tests/infra/tasks/test_samples.py": no_monitoring,
     "tests/infra/tasks/test_taskiq.py": no_taskiq,
+    "tests/infra/tasks/test_taskiq_rabbitmq.py": no_taskiq_rabbitmq,
     "tests/infra/tasks/test_workers.py": no_worker,
     "tests/infra/test_lifecycle.py": no_rooms,
     "tests/infra/test_units.py": no_units,

@@ -144,25 +144,29 @@ class TestSigterm:
 
 
 class TestQueueIsAway:
-    async def test_at_submission(self, rooms: dict[str, Any], private_broker: Any) -> None:
+    async def test_at_submission(self, own: Settings, private_broker: Any) -> None:
         """503 with Retry-After, and nothing of the unit of work is kept; later it goes well."""
-        tasks: Tasks = rooms["tasks"]
-        database: Database = rooms["database"]
+        before = asyncio.all_tasks()
+        async with open_tasks(own) as rooms:
+            await self._go_through(rooms["tasks"], rooms["database"], private_broker)
+        # What has found the queue again ends with the service.
+        assert asyncio.all_tasks() == before
 
+    async def _go_through(self, tasks: Tasks, database: Database, broker: Any) -> None:
         async def work() -> None:
             async with database.writing() as session:
                 await session.execute(insert(rows).values(value=1))
                 await tasks.submit(task_jobs.add, a=1)
 
-        await asyncio.to_thread(private_broker.kill)
+        await asyncio.to_thread(broker.kill)
         refused = await self._refusal(tasks)
         assert (refused.headers or {})["Retry-After"] == "1"
-        before = sum(backlog.queued for backlog in await tasks.backlog())
+        backlog = sum(backlog.queued for backlog in await tasks.backlog())
         with pytest.raises(Unavailable):
             await work()
         assert await effects(database) == Counter()
-        assert sum(backlog.queued for backlog in await tasks.backlog()) == before
-        await asyncio.to_thread(private_broker.start)
+        assert sum(backlog.queued for backlog in await tasks.backlog()) == backlog
+        await asyncio.to_thread(broker.start)
 
         async def is_kept() -> bool:
             with suppress(Unavailable):
