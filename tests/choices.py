@@ -76,25 +76,23 @@ CORNERS: dict[str, Answers] = {
     "sentry": {"error_tracking": "sentry"},
 }
 
-# All tests of these run in every run, and `.ci/run` does the same with the defaults. Of the other
-# environments only those parts do that differ from these by more than what was chosen besides.
-WHOLE = (
-    "no-database",
-    "bare",
-    "asyncpg+tiered",
-    "psycopg+redis",
-    "asyncmy+no-cache",
-    "celery-redis",
-)
-PARTS = (
+# Which tests run in every environment of every run.
+BASE = (
     "tests/test_*.py",
     "tests/catalog/test_contract.py",
     "tests/catalog/test_export.py",
     "tests/catalog/test_listing.py",
-    "tests/infra/http",
     "tests/infra/monitoring",
-    "tests/infra/tasks",
 )
+# Which are about a prompt: they run in the first environment that has a value of it. Those of the
+# default values, and all others, run in `.ci/run`; `--pairwise=full` runs all in each.
+ABOUT = {
+    "database_driver": ("tests/catalog", "tests/infra/database"),
+    "cache_backend": ("tests/catalog", "tests/infra/cache", "tests/infra/sessions"),
+    "task_queue": ("tests/catalog/test_import*.py", "tests/infra/tasks"),
+    "monitoring": ("tests/infra/http",),
+    "error_tracking": ("tests/infra/http",),
+}
 
 # Which answers need a server, and where it may be named instead of being looked for at its standard
 # port: for the template's tests, and for the project's own.
@@ -257,6 +255,18 @@ def environments(extent: str) -> Iterator[tuple[str, Answers]]:
         if name(answers) not in seen:
             seen.add(name(answers))
             yield f"{label}:{name(answers)}", complete(answers)
+
+
+def about(answers: Answers) -> set[str]:
+    """The tests that are about a value that no environment before this one has."""
+    found: set[str] = set()
+    seen = set(complete({}).items())
+    for _, others in environments("slice"):
+        new = set(others.items()) - seen
+        seen |= new
+        if others == complete(answers):
+            found.update(*(ABOUT.get(prompt, ()) for prompt, _ in new))
+    return found
 
 
 def each(rows: list[Answers]) -> pytest.MarkDecorator:

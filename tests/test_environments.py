@@ -2,12 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from choices import CORNERS, PARTS, WHOLE, Answers, corner, name, servers
+from choices import BASE, Answers, about, corner
 from conftest import Install
 from services import required, variables
 
@@ -24,12 +24,10 @@ def stores(answers: Answers) -> set[str]:
     return {"memory"} if answers["database_driver"] == "none" else {"memory", "database"}
 
 
-def parts(project: Path, answers: Answers) -> list[str]:
-    """The tests that run in every run; none are named where all of them do."""
-    if name(answers) in {name(CORNERS[label]) for label in WHOLE}:
-        return []
-    paths = (path for part in PARTS for path in sorted(project.glob(part)))
-    return [path.relative_to(project).as_posix() for path in paths]
+def paths(project: Path, patterns: Collection[str]) -> list[str]:
+    """What a project has of `patterns`, and nothing twice."""
+    found = {path.relative_to(project) for pattern in patterns for path in project.glob(pattern)}
+    return sorted(str(path) for path in found if found.isdisjoint(path.parents))
 
 
 def contract_counts(report: Path) -> Counter[str]:
@@ -63,7 +61,7 @@ class TestService:
         options = ["--numprocesses=0", "--no-cov", f"--junitxml={report}"]
         options += required(pytestconfig, chosen)
         if pytestconfig.getoption("pairwise") != "full":
-            options += parts(project.path, chosen)
+            options += paths(project.path, {*BASE, *about(chosen)})
         said = project.complaints("-m", "pytest", *options, **variables(chosen))
         assert not said, said
         driver = chosen["database_driver"]
@@ -73,15 +71,17 @@ class TestService:
             kept_in = "dict" if store == "memory" else driver
             record_property("contract", f"{driver}: {count} passed over {kept_in}")
 
-    @corner("bare", "asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache")
+    @corner("asyncpg+tiered", "psycopg+redis", "asyncmy+no-cache", "celery-redis")
     def test_slow_tests(
         self, installed: Install, answers: Answers, pytestconfig: pytest.Config
     ) -> None:
-        """So do those that start processes; `.ci/run` runs all of them on the defaults.
+        """So do those that start processes and are about what was chosen.
 
-        With a server, those that are about it: how to stop does not depend on what is kept where.
+        `.ci/run` runs all of them on the defaults.
         """
+        project = installed(answers)
         options = ["--numprocesses=0", "--no-cov", "-m", "slow", *required(pytestconfig, answers)]
-        options += ["tests/infra", "tests/catalog"] if servers(answers) else []
-        said = installed(answers).complaints("-m", "pytest", *options, **variables(answers))
+        if pytestconfig.getoption("pairwise") != "full":
+            options += paths(project.path, about(answers))
+        said = project.complaints("-m", "pytest", *options, **variables(answers))
         assert not said, said

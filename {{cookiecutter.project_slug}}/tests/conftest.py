@@ -39,6 +39,7 @@ from tests.postgresql import SLEEP, PrivateServer, Server, find, missing_binarie
 # {% endif %}
 # {% if cookiecutter.task_queue in ["taskiq-rabbitmq", "celery-rabbitmq"] %}
 from tests.rabbitmq_servers import TEST_BROKER_URL, new_prefix
+from tests.rabbitmq_servers import broker_server as broker_server
 from tests.rabbitmq_servers import private_broker as private_broker
 # {% endif %}
 # {% if cookiecutter.task_queue in ["taskiq-redis", "celery-redis"] %}

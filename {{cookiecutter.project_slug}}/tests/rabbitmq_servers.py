@@ -74,6 +74,8 @@ class PrivateServer:
 
     def start(self) -> None:
         """Start it, or start it again with what it had, and wait until it answers."""
+        if self._process is not None and self._process.poll() is None:
+            return
         with (self._folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 [_program() or ""],
@@ -127,14 +129,20 @@ class PrivateServer:
             return False
 
 
-@pytest.fixture
-def private_broker(pytestconfig: pytest.Config) -> Iterator[PrivateServer]:
-    """A server of the test's own, which loses nothing when it is restarted."""
+@pytest.fixture(scope="session")
+def broker_server(pytestconfig: pytest.Config) -> Iterator[PrivateServer]:
+    """A server for the tests of this process, since it takes ten seconds to make one."""
     if (reason := missing_binaries()) is not None:
         skip_or_fail(pytestconfig, reason)
     server = PrivateServer()
     try:
-        server.start()
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture
+def private_broker(broker_server: PrivateServer) -> PrivateServer:
+    """A server that runs, which the test may harm; it loses nothing when it is restarted."""
+    broker_server.start()
+    return broker_server
