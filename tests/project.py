@@ -102,6 +102,11 @@ class Installed:
         """What `python …` says in the project when it fails."""
         return complaints([self.python, *arguments], self.path, settings)
 
+    def having(self, patterns: Iterable[str]) -> list[str]:
+        """What it has of `patterns`, and nothing twice."""
+        found = {path.relative_to(self.path) for each in patterns for path in self.path.glob(each)}
+        return sorted(str(path) for path in found if found.isdisjoint(path.parents))
+
 
 def uv() -> str:
     """`uv run` tells its children where it is."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,12 +22,6 @@ def stores(answers: Answers) -> set[str]:
     if answers["example"] == "none":
         return set()
     return {"memory"} if answers["database_driver"] == "none" else {"memory", "database"}
-
-
-def paths(project: Path, patterns: Collection[str]) -> list[str]:
-    """What a project has of `patterns`, and nothing twice."""
-    found = {path.relative_to(project) for pattern in patterns for path in project.glob(pattern)}
-    return sorted(str(path) for path in found if found.isdisjoint(path.parents))
 
 
 def contract_counts(report: Path) -> Counter[str]:
@@ -61,7 +55,7 @@ class TestService:
         options = ["--numprocesses=0", "--no-cov", f"--junitxml={report}"]
         options += required(pytestconfig, chosen)
         if pytestconfig.getoption("pairwise") != "full":
-            options += paths(project.path, {*BASE, *about(chosen)})
+            options += project.having({*BASE, *about(chosen)})
         said = project.complaints("-m", "pytest", *options, **variables(chosen))
         assert not said, said
         driver = chosen["database_driver"]
@@ -82,6 +76,6 @@ class TestService:
         project = installed(answers)
         options = ["--numprocesses=0", "--no-cov", "-m", "slow", *required(pytestconfig, answers)]
         if pytestconfig.getoption("pairwise") != "full":
-            options += paths(project.path, about(answers))
+            options += project.having(about(answers))
         said = project.complaints("-m", "pytest", *options, **variables(answers))
         assert not said, said

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from choices import CORNERS
+from choices import BASE, CORNERS
 from conftest import Bake, Install
 from project import Installed, contract_complaints, serving
 
@@ -123,13 +123,18 @@ class TestRemoval:
             assert client.get("/v1/products").status_code == 200
         return project
 
-    def test_what_is_left_passes_its_checks(self, bake: Bake, project: Installed) -> None:
-        """Types, contracts and the tests of everything but the example."""
+    def test_what_is_left_passes_its_checks(
+        self, bake: Bake, project: Installed, pytestconfig: pytest.Config
+    ) -> None:
+        """Types, contracts and the tests of everything but the example; without `full`, some."""
         remove_example(project.path, bake(CORNERS["no-example"]))
+        full = pytestconfig.getoption("pairwise") == "full"
+        chosen = [] if full else ["--no-cov", *project.having(BASE)]
         for tool in (
             ["-m", "ruff", "check", "--fix"],
             ["-m", "mypy"],
-            ["-m", "pytest", "--numprocesses=0"],
+            ["-m", "pytest", "--numprocesses=0", "--no-cov", "--collect-only"],
+            ["-m", "pytest", "--numprocesses=0", *chosen],
         ):
             assert not (said := project.complaints(*tool)), said
         assert not (said := contract_complaints(project.path)), said
