@@ -16,6 +16,8 @@ class Proxy:
         self._port = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self.connections = 0
+        """How many have been opened so far."""
         self.silent = False
         """Whether what is said is heard, and not passed on."""
 
@@ -53,6 +55,7 @@ class Proxy:
         await self.cut()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         there = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         self._writers |= {writer, there[1]}
         with suppress(OSError):

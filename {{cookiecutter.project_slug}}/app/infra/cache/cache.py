@@ -24,6 +24,7 @@ from app.infra import timing
 from app.infra.cache.backend import Backend, CacheUnavailable, Lease, Usage
 from app.infra.cache.entries import Entry, pack, unpack
 from app.infra.cache.figures import Figures, Ledger
+from app.infra.cache.flights import Flight, Flights
 from app.infra.cache.settings import CacheSettings
 from app.infra.monitoring import Histogram
 
@@ -37,6 +38,8 @@ counted: ContextVar[bool] = ContextVar("counted", default=True)
 
 # Who shared a load that was outdated before it ended repeats it as often, then loads alone.
 _SHARED_ATTEMPTS = 2
+# At most as many entries are made anew ahead at once: hits do not wait for connections behind them.
+_REFRESHES = 4
 # Between two looks at a lock, growing from the first to the last.
 _PAUSES_SECONDS = (0.005, 0.1)
 
@@ -65,16 +68,6 @@ def _refuse_text(tags: Collection[str]) -> None:
 Load = Callable[[], Awaitable[Loaded]]
 
 
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """A load in progress, and how many wait for it."""
-
-    task: "asyncio.Task[tuple[Entry, bool]]"
-    waiters: int = 0
-    detached: bool = False
-    """Whether it goes on when nobody waits."""
-
-
 class Cache:
     """Entries by key, over any backend. Without its backend it loads what it is asked for."""
 
@@ -94,7 +87,8 @@ class Cache:
         self.figures = Ledger()
         self.clock = clock
         self._loading = loading
-        self._flights: dict[str, _Flight] = {}
+        self._flights = Flights()
+        self._refreshes: set[asyncio.Task[object]] = set()
         # The event loop itself holds tasks weakly.
         self._tasks: set[asyncio.Task[object]] = set()
         self._loads: WeakSet[asyncio.Task[object]] = WeakSet()
@@ -177,25 +171,30 @@ class Cache:
         return entry
 
     def refresh(self, name: str, key: str, load: Load) -> None:
-        """Load `key` in the background, unless somebody does so already."""
-        if key not in self._flights:
-            self._start(name, key, load, detached=True)
+        """Load `key` in the background, unless somebody does so already.
+
+        Nor where many others are loaded so: whoever asks next may do it.
+        """
+        if key not in self._flights and len(self._refreshes) < _REFRESHES:
+            task = self._start(name, key, load, detached=True).task
+            self._refreshes.add(task)
+            task.add_done_callback(self._refreshes.discard)
 
     async def forget(self, *, keys: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
-        """Outdate entries by key or by tag; no load that has begun is kept or shared either.
+        """Outdate entries by key or by tag; no load that has read anything is kept or shared.
 
         A backend that does not answer is told later; until then its entries are bounded by their
         lifetime.
         """
         _refuse_text(keys)
         _refuse_text(tags)
-        self._flights.clear()
+        self._flights.outdate()
         with suppress(CacheUnavailable):
             await self.backend.forget(keys, tags)
 
     async def clear(self) -> None:
         """Outdate everything; raises `CacheUnavailable`."""
-        self._flights.clear()
+        self._flights.outdate()
         await self.backend.clear()
 
     @asynccontextmanager
@@ -226,6 +225,7 @@ class Cache:
             began = flight is None
             if flight is None:
                 flight = self._start(name, key, load)
+            in_time = not flight.reads
             flight.waiters += 1
             try:
                 with nullcontext() if began else timing.measured("queue"):
@@ -233,10 +233,10 @@ class Cache:
             finally:
                 flight.waiters -= 1
                 if not flight.waiters and not flight.detached:
-                    self._drop(key, flight)
+                    self._flights.drop(key, flight)
                     flight.task.cancel()
             # Who asked after a change must not get what was read before it.
-            if began or not outdated:
+            if in_time or not outdated:
                 return entry
         return (await self._load(name, key, load))[0]
 
@@ -244,22 +244,12 @@ class Cache:
         """Load `key` though there may be a fresh entry; one that is made meanwhile will do."""
         return (await self._load(name, key, load, since=self.clock()))[0]
 
-    def _start(self, name: str, key: str, load: Load, *, detached: bool = False) -> _Flight:
+    def _start(self, name: str, key: str, load: Load, *, detached: bool = False) -> Flight:
         task = self._background(self._load(name, key, load))
         self._loads.add(task)
-        flight = self._flights[key] = _Flight(task, detached=detached)
-        task.add_done_callback(lambda _task: self._drop(key, flight))
+        flight = self._flights[key] = Flight(task, detached)
+        task.add_done_callback(lambda _task: self._flights.drop(key, flight))
         return flight
-
-    def _drop(self, key: str, flight: _Flight) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-
-    def _leave(self, key: str) -> None:
-        """Let nobody else share the load that this task does."""
-        flight = self._flights.get(key)
-        if flight is not None and flight.task is asyncio.current_task():
-            del self._flights[key]
 
     async def _load(
         self, name: str, key: str, load: Load, *, since: float = 0
@@ -271,7 +261,7 @@ class Cache:
         try:
             loaded = await self._run(name, lease, load)
             # Nobody joins from here on: it is about to be asked whether this is outdated.
-            self._leave(key)
+            self._flights.leave(key)
             return await self._keep(name, lease, loaded)
         except BaseException:
             await self._release(lease)
@@ -300,6 +290,7 @@ class Cache:
         give_up_at = time.monotonic() + self.settings.wait_seconds
         pause_seconds, longest_pause_seconds = _PAUSES_SECONDS
         while True:
+            self._flights.reads(key, True)
             try:
                 with timing.measured("cache"):
                     lease = await self.backend.acquire(key, self.settings.lease_seconds)
@@ -319,8 +310,9 @@ class Cache:
                 return lease, None
             if time.monotonic() >= give_up_at:
                 # Without the lock it will not be known whether this is outdated.
-                self._leave(key)
+                self._flights.leave(key)
                 return None, None
+            self._flights.reads(key, False)
             with timing.measured("queue"):
                 await asyncio.sleep(pause_seconds * random.uniform(0.5, 1))  # noqa: S311
             pause_seconds = min(pause_seconds * 1.5, longest_pause_seconds)
@@ -370,11 +362,13 @@ class Cache:
                 tokens = await self.backend.depend(tuple(loaded.tags), lease, usable_seconds)
                 if tokens is None:
                     await self._release(lease)
-                    return entry, True
+                    return _not_kept(entry), True
                 data = pack(replace(entry, tokens=tokens), self.settings.compress_minimum_bytes)
                 if loaded.ttl_seconds > 0 and len(data) <= self.settings.max_value_bytes:
-                    return entry, not await self.backend.keep(lease, data, usable_seconds)
-                return entry, not await self.backend.release(lease)
+                    if await self.backend.keep(lease, data, usable_seconds):
+                        return entry, False
+                    return _not_kept(entry), True
+                return _not_kept(entry), not await self.backend.release(lease)
         except CacheUnavailable:
             self.figures[name].errors += 1
         return entry, False
@@ -395,3 +389,8 @@ class Cache:
         if not task.cancelled():
             # Somebody waited for it, and was told; or nobody did, and the next who asks will be.
             task.exception()
+
+
+def _not_kept(entry: Entry) -> Entry:
+    """An entry that belongs to no generation is not in the cache."""
+    return replace(entry, generation="")

@@ -151,11 +151,11 @@ class RedisCache:
         if not tags:
             return {}
         keys = [self._clock_key, *map(self._tag, tags)]
-        made = f"{lease.clock}.{uuid.uuid4().hex}"
+        unique = uuid.uuid4().hex
 
         async def depend() -> Mapping[str, str] | None:
             tokens: list[bytes] | None = await self._redis.eval(
-                scripts.DEPEND, len(keys), *keys, lease.clock, made, _ms(ttl_seconds)
+                scripts.DEPEND, len(keys), *keys, lease.clock, unique, _ms(ttl_seconds)
             )
             return None if tokens is None else dict(zip(tags, map(_text, tokens), strict=True))
 

@@ -126,10 +126,12 @@ class ResponseCache:
         status = b"fwd=request" if anew else b"fwd=uri-miss" if kept is None else b"fwd=stale"
         cache.figures[name].misses += 1
         runs: list[Run] = []
+        is_here = True
 
         async def load() -> Loaded:
             runs.append(run := self._run(asked))
-            run.attended = True
+            # A load that others wait for may begin when the client has left.
+            run.attended = is_here
             return await run.loaded()
 
         obtain = cache.reload if anew else cache.join
@@ -154,6 +156,7 @@ class ResponseCache:
             for run in runs:
                 await run.take_over(receive, self._with_status(status, send))
         finally:
+            is_here = False
             for run in runs:
                 run.leave()
                 asked.scope.update({**run.scope, "headers": asked.scope["headers"]})

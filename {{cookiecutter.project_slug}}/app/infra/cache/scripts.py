@@ -28,14 +28,14 @@ for index = 2, #KEYS do
     redis.call('DEL', KEYS[index])
 end
 """
-# KEYS: the clock and tags. ARGV: what the clock was, a new token, and its time to live.
+# KEYS: the clock and tags. ARGV: what the clock was, what makes a token unique, its time to live.
 # A token begins with the clock of the moment in which it was made. Who makes one now cannot know
-# whether there was another, if anything was forgotten since. Kept for twice as long as it has to
-# be, so that not every load has to prolong it.
+# whether there was another, if anything was forgotten since, and makes it for who loads next. Kept
+# for twice as long as it has to be, so that not every load has to prolong it.
 DEPEND = """
-local clock, made, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local unchanged = redis.call('GET', KEYS[1]) == clock
-local tokens = {}
+local clock, ttl = ARGV[1], tonumber(ARGV[3])
+local now = redis.call('GET', KEYS[1])
+local valid, tokens = true, {}
 for index = 2, #KEYS do
     local token = redis.call('GET', KEYS[index])
     local since = token and tonumber(string.match(token, '^%d+'))
@@ -43,15 +43,16 @@ for index = 2, #KEYS do
         if redis.call('PTTL', KEYS[index]) < ttl then
             redis.call('PEXPIRE', KEYS[index], 2 * ttl)
         end
-    elseif unchanged then
-        token = made
-        redis.call('SET', KEYS[index], made, 'PX', 2 * ttl)
+    elseif now and (now == clock or not since) then
+        token = now .. '.' .. ARGV[2]
+        redis.call('SET', KEYS[index], token, 'PX', 2 * ttl)
+        valid = valid and now == clock
     else
-        return false
+        valid = false
     end
     tokens[index - 1] = token
 end
-return tokens
+return valid and tokens
 """
 # KEYS: an entry and its lock, which are in the same slot.
 KEEP = """

@@ -125,7 +125,9 @@ class CeleryTransport:
 
     async def check(self) -> None:
         try:
-            await self._ask(lambda: self._with_connection(self.ping))
+            # Those before it in the line may wait for a server that hangs.
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                await self._ask(lambda: self._with_connection(self.ping))
         except self._errors as error:
             raise out_of_reach(error) from error
 

@@ -3,14 +3,16 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Annotated
 
+import structlog
 from pydantic import Field
 
 from app.errors import Unavailable
 from app.infra.tasks.settings import TaskSettings
 from app.infra.tasks.transport import Worker
+
+logger = structlog.get_logger()
 
 
 class InProcessSettings(TaskSettings):
@@ -64,9 +66,13 @@ class InProcess:
             if self._waiting:
                 task_id = self._waiting.popleft()
                 self._known.discard(task_id)
-                # The ledger is out of reach, and knows what was not done.
-                with suppress(Unavailable):
+                try:
                     await worker.perform(task_id)
+                except Unavailable:
+                    pass  # the ledger is out of reach, and knows what was not done
+                except Exception:
+                    # A sweep sends it again; those that follow are performed all the same.
+                    logger.exception("task was left", task_id=task_id)
             else:
                 self._news.clear()
                 await self._news.wait()

@@ -12,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from app.errors import ServiceError, Unavailable
+from app.errors import ServiceError, TimedOut, Unavailable
 from app.infra import logs
 from app.infra.lifecycle import ended
 from app.infra.monitoring import Counter, Histogram, continued, failed, refused
@@ -274,7 +274,7 @@ class Performer:
             except Superseded:
                 work.cancel()
                 raise
-            except Unavailable:
+            except (Unavailable, TimedOut):
                 logger.warning("lease was not renewed", task=task.name, task_id=task.id)
                 continue
             if not goes_on:
@@ -298,7 +298,7 @@ class Performer:
         while True:
             try:
                 return await ask()
-            except Unavailable:
+            except (Unavailable, TimedOut):
                 if self._interrupted:
                     raise
                 logger.warning("the ledger of tasks does not answer")

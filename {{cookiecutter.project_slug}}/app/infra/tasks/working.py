@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from app.errors import Unavailable
+from app.errors import TimedOut, Unavailable
 from app.infra.lifecycle import ended
 from app.infra.tasks.ledger import Superseded
 from app.infra.tasks.performer import Performer
@@ -51,7 +51,7 @@ async def sweep_until(stopping: asyncio.Event, tasks: Tasks, performer: Performe
     while not stopping.is_set():
         try:
             await sweep(tasks, performer, give_up=loop.time() >= patient_until)
-        except Unavailable as error:
+        except (Unavailable, TimedOut) as error:
             # Nobody could renew a lease meanwhile: whoever lives has time to do so.
             patient_until = loop.time() + tasks.settings.lease_seconds
             logger.warning("tasks were not looked after", cause=str(error))

@@ -6,7 +6,17 @@ import pytest
 
 from app.errors import NotFound, Unavailable
 from app.infra.cache import Cache
-from tests.caches import LONG, Clock, Source, becomes, filling, joining, until, value
+from tests.caches import (
+    LONG,
+    PATIENCE_SECONDS,
+    Clock,
+    Source,
+    becomes,
+    filling,
+    joining,
+    until,
+    value,
+)
 from tests.infra.cache.conftest import Caches
 
 OTHER = "{other}"
@@ -253,6 +263,29 @@ class TestRefresh:
         assert await value(cache, source) == "old"
         await until(lambda: not cache._flights)
         assert await value(cache, source) == "old"
+
+    async def test_only_so_many_at_once(self, caches: Caches) -> None:
+        """Hits are not behind what is loaded for nobody; what is not begun, the next may begin."""
+        cache = await caches.cache(refresh_ahead=0.2)
+        sources = {"{" + str(number) + "}": Source(ttl_seconds=10) for number in range(20)}
+        for key, source in sources.items():
+            await value(cache, source, key)
+            source.answers.clear()
+        caches.clock.now += 8
+
+        async def loads() -> int:
+            for key, source in sources.items():
+                assert await value(cache, source, key) == "old"
+            return sum(source.loads for source in sources.values()) - len(sources)
+
+        begun = await loads()
+        assert 0 < len(cache._refreshes) < 10
+        assert begun <= len(cache._refreshes)
+        for source in sources.values():
+            source.answers.set()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await loads() < len(sources):  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.002)
 
     async def test_nobody_waits(self, caches: Caches) -> None:
         """It goes on when the one who joined it gives up."""

@@ -7,7 +7,8 @@ import pytest
 
 from app.errors import Conflict, ServiceError, TimedOut, Unavailable
 from app.infra.cache import Cache
-from tests.caches import PATIENCE_SECONDS, Source, filling, until, value
+from app.infra.cache.memory import Memory, MemorySettings
+from tests.caches import PATIENCE_SECONDS, Source, filling, joining, until, value
 from tests.infra.cache.conftest import Caches
 
 OTHER = "{other}"
@@ -176,3 +177,54 @@ class TestOtherTags:
         two.answers.set()
         assert await second == "old"
         assert await value(cache, two, OTHER) == "new"
+
+    async def test_of_a_new_tag(self, cache: Cache) -> None:
+        """While something is forgotten during each load, the second is kept."""
+        source = Source("old", "tag")
+        for _ in range(2):
+            load = await filling(cache, source)
+            await cache.forget(tags=["something else"])
+            source.answers.set()
+            await load
+        await value(cache, source)
+        assert source.loads == 2
+
+
+class TestTurns:
+    async def test_who_waits_for_the_lock_goes_on_together(self, caches: Caches) -> None:
+        """What has read nothing yet is shared after a change as well, and so is what it finds."""
+        one, two = await caches.cache(), await caches.cache()
+        source = Source("old", "tag")
+        elsewhere = await filling(one, source)
+        first = asyncio.create_task(value(two, source))
+        await until(lambda: two._flights and not two._flights["{key}"].reads)
+        flight = two._flights["{key}"]
+        source.value = "new"
+        await two.forget(tags=["something else"])
+        later = await joining(two, source)
+        assert two._flights["{key}"] is flight
+        source.answers.set()
+        assert await elsewhere == "old"
+        assert len({await first, await later}) == 1
+
+    async def test_who_has_joined_before_it_read(self) -> None:
+        """What was outdated meanwhile is good enough for those who had asked before it was read."""
+        settings = MemorySettings(ttl_jitter=0, refresh_ahead=0)
+        # It never waits: who joins does so while the load does not read.
+        backend = Memory(settings)
+        one, two = Cache(backend, settings), Cache(backend, settings)
+        away, source = Source("away", "tag"), Source("old", "tag")
+        elsewhere = await filling(one, away)
+        source.answers.clear()
+        first = asyncio.create_task(value(two, source))
+        await until(lambda: two._flights)
+        later = await joining(two, source)
+        await one.forget(tags=["tag"])
+        away.answers.set()
+        await elsewhere
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await source.reached.wait()
+        await two.forget(tags=["tag"])
+        source.answers.set()
+        assert [await first, await later] == ["old", "old"]
+        assert source.loads == 1

@@ -126,6 +126,7 @@ class TestCollapse:
         assert isinstance(first, Reply)
         assert isinstance(second, Reply)
         assert (first.body, second.body) == (b"1", b"2")
+        assert (first.told, second.told) == ("fwd=uri-miss", "fwd=uri-miss; stored")
         assert (await service.get()).body == b"2"
 
     async def test_of_reloads(self) -> None:
@@ -211,6 +212,29 @@ class TestClientThatLeaves:
         (reply,) = await self.leave(service, slow, cancelled=cancelled, others=1)
         assert reply.body == b"21,22"
         assert sorted(slow.ended) == ["cancelled", "well"]
+
+    async def test_before_its_load_begins(self) -> None:
+        """What is then made for nobody, since others wait as well, ends like the rest."""
+        slow = Slow(STREAM)
+        service = Service(ONE_MINUTE, handle=slow)
+        (once,) = await asking(service, slow, 1)
+        (key,) = service.cache._flights
+        once.cancel()
+        await done([once])
+        lease = await service.cache.backend.acquire(key, 60)
+        assert lease is not None
+        client = Client()
+        leaving = asyncio.create_task(service.ask(service.scope(), client))
+        other = asyncio.create_task(service.get())
+        await until(lambda: waiting(service) == 2)
+        client.gone.set()
+        await asyncio.wait([leaving], timeout=PATIENCE_SECONDS)
+        slow.let.set()
+        await service.cache.backend.release(lease)
+        (reply,) = await done([other])
+        assert isinstance(reply, Reply)
+        assert reply.body == b"31,32"
+        assert slow.ended == ["cancelled", "cancelled", "well"]
 
     @pytest.mark.parametrize("cancelled", [True, False])
     async def test_only(self, cancelled: bool) -> None:

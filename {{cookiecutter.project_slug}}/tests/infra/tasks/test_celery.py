@@ -330,6 +330,18 @@ class TestFaults:
                 async with open_tasks(chosen):
                     pass
 
+    async def test_server_that_hangs(self, settings: Settings) -> None:
+        """Who submits does not wait for those who came before, however many they are."""
+        async with Proxy(of_tasks(settings).url) as proxy:
+            chosen = with_tasks(settings, url=proxy.url, timeout_seconds=0.5)
+            async with open_tasks(chosen) as rooms:
+                proxy.silent = True
+                refused = await asyncio.gather(
+                    *(rooms["tasks"].transport.check() for _ in range(100)), return_exceptions=True
+                )
+                assert {type(error) for error in refused} == {Unavailable}
+                assert proxy.connections < 20
+
     async def test_no_server(self, settings: Settings) -> None:
         async with Proxy(of_tasks(settings).url) as proxy:
             await proxy.cut()

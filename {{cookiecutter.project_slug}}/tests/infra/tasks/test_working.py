@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from app.errors import Unavailable
-from app.infra.tasks import Job, Run, State
+from app.errors import TimedOut, Unavailable
+from app.infra.lifecycle import opened
+from app.infra.tasks import Job, Run, State, Task
 from app.infra.tasks.in_process import InProcess, InProcessSettings
 from app.infra.tasks.memory import MemoryLedger
 from app.infra.tasks.tasks import Tasks
@@ -138,6 +139,41 @@ class TestOutage:
             stopping.set()
             await sweeping
         assert (await double.tasks.get(task.id)).state == state
+
+
+class _Faulty(MemoryLedger):
+    """A ledger that fails the first tries to begin a task."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        super().__init__(limit=10)
+        self._errors = [error] * times
+
+    async def claim(self, task_id: str, now: datetime, look_at: datetime) -> Task | None:
+        if self._errors:
+            raise self._errors.pop()
+        return await super().claim(task_id, now, look_at)
+
+
+class TestFault:
+    @pytest.mark.parametrize(
+        ("error", "left"),
+        [
+            (Unavailable("It is away."), 0),
+            (TimedOut("It took too long."), 0),
+            (RuntimeError("a mistake"), 4),
+        ],
+    )
+    async def test_those_who_perform_go_on(self, error: Exception, left: int) -> None:
+        """They ask again when it did not answer, and leave the task otherwise."""
+        double = Double(concurrency=2)
+        tasks = Tasks(_Faulty(error, 4), double.queue, task_jobs.JOBS, double.settings)
+        with recorded() as log:
+            async with opened(tasks), working(tasks, {}):
+                for _ in range(4):
+                    await tasks.submit(task_jobs.add, a=1)
+                last = await tasks.submit(task_jobs.add, a=1)
+                assert (await over(tasks, last)).state == State.SUCCEEDED
+        assert len(log.of("task was left")) == left
 
 
 class TestSweep:
