@@ -13,7 +13,7 @@ from app.infra.cache import Cache
 from app.infra.cache.memory import Memory, MemorySettings
 from app.infra.cache.policies import ResponsePolicy
 from app.infra.cache.responses import ResponseCache
-from tests.caches import PATIENCE_SECONDS, Clock
+from tests.caches import PATIENCE_SECONDS, Clock, until
 from tests.messages import body_of, headers_of, http_scope
 
 
@@ -158,6 +158,25 @@ class Slow:
         except asyncio.CancelledError:
             self.ended.append("cancelled")
             raise
+
+
+async def asking(service: Service, slow: Slow, count: int) -> list[asyncio.Task[Reply]]:
+    """`count` requests for the same, all of which wait; the first leads."""
+    first = asyncio.create_task(service.get())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await slow.reached.wait()
+    others = [asyncio.create_task(service.get()) for _ in range(count - 1)]
+    await until(lambda: waiting(service) == count)
+    return [first, *others]
+
+
+def waiting(service: Service) -> int:
+    return sum(flight.waiters for flight in service.cache._flights.values())
+
+
+async def done(tasks: Sequence[asyncio.Task[Reply]]) -> list[Reply | BaseException]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _numbered(value: object, number: int) -> object:

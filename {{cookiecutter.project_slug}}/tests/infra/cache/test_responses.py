@@ -20,31 +20,15 @@ from tests.infra.cache.responding import (
     Reply,
     Service,
     Slow,
+    asking,
     body,
+    done,
     start,
+    waiting,
 )
 
 ONE_MINUTE = ResponsePolicy(ttl_seconds=60)
 STALE = ResponsePolicy(ttl_seconds=60, stale_seconds=60)
-
-
-async def asking(service: Service, slow: Slow, count: int) -> list[asyncio.Task[Reply]]:
-    """`count` requests for the same, all of which wait; the first leads."""
-    first = asyncio.create_task(service.get())
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await slow.reached.wait()
-    others = [asyncio.create_task(service.get()) for _ in range(count - 1)]
-    await until(lambda: waiting(service) == count)
-    return [first, *others]
-
-
-def waiting(service: Service) -> int:
-    return sum(flight.waiters for flight in service.cache._flights.values())
-
-
-async def done(tasks: Sequence[asyncio.Task[Reply]]) -> list[Reply | BaseException]:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture(autouse=True)
