@@ -100,11 +100,12 @@ class Tiered(RedisCache):
             self._empty()
 
     async def _get(self, keys: Sequence[str]) -> list[bytes | None]:
-        found = {key: self._local.get(key) for key in keys}
-        missing = [key for key, value in found.items() if value is None]
-        if missing:
-            found |= await self._read_through(missing)
-        return [found[key] for key in keys]
+        found = [self._local.get(key) for key in keys]
+        if None not in found:
+            return found
+        missing = [key for key, value in zip(keys, found, strict=True) if value is None]
+        read = await self._read_through(missing)
+        return [read.get(key, value) for key, value in zip(keys, found, strict=True)]
 
     async def _read_through(self, keys: Sequence[str]) -> dict[str, bytes | None]:
         reads = {key: self._reads.setdefault(key, object()) for key in keys if self._listens}
