@@ -1,10 +1,11 @@
-"""HTTP/1.1 as uvicorn speaks it, with a bound on what comes before a request's body.
+"""HTTP/1.1 as uvicorn speaks it, with bounds on what comes before a request's body.
 
 The heads of responses are put together in one go, and sent with their bodies. Uvicorn looks at each
 header by itself, twice with an expression, and has the system send both one after the other: with a
 dozen of them, that is a quarter of what the cheapest response costs.
 """
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http import httptools_impl
@@ -19,30 +20,69 @@ from app.infra.http.headers import framed
 MAX_HEAD_BYTES = 64 * 1024
 # A larger body takes longer to copy than to send by itself.
 _TOGETHER_BYTES = 64 * 1024
-_REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
+_TOO_LARGE = b"431 Request Header Fields Too Large"
+_TOO_LATE = b"408 Request Timeout"
+_REFUSAL = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """Refuses a request line and headers of more than about 64 KiB (RFC 6585, section 5).
+    """Refuses a request line and headers of more than about 64 KiB, or that take too long.
 
-    httptools would collect them for as long as they come. They arrive in pieces of up to 256 KiB,
-    of which the last may pass the bound.
+    httptools would collect them for as long as they come (RFC 6585, section 5). They arrive in
+    pieces of up to 256 KiB, of which the last may pass the bound. Uvicorn waits for as long as it
+    takes (RFC 9110, section 15.5.9): a few clients could hold all the connections there are.
     """
 
+    head_timeout_seconds = 30.0
+    """Of a new connection, or from the first byte of a request until its head is there."""
+
     _head_bytes = 0
+    _giving_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_longer()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         # The scope of a request is there when it begins, and complete when its head is.
-        if self.scope is None or "method" in self.scope:
+        if self.scope is not None and "method" in self.scope:
             self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
+            if self._answers():
+                self._wait_no_longer()
+                return
+        else:
+            self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_REFUSAL)
+            self.transport.write(_REFUSAL % _TOO_LARGE)
+            self.transport.close()
+        elif self._giving_up is None:
+            # Also behind a response: what has come there has ended uvicorn's own waiting.
+            self._wait()
+
+    def _answers(self) -> bool:
+        """Whether a request whose head is here has not been answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._giving_up = self.loop.call_later(self.head_timeout_seconds, self._give_up)
+
+    def _wait_no_longer(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _give_up(self) -> None:
+        if self._answers():
+            self._wait()
+        elif not self.transport.is_closing():
+            # Who has said nothing is told nothing.
+            if self._head_bytes:
+                self.transport.write(_REFUSAL % _TOO_LATE)
             self.transport.close()
 
 

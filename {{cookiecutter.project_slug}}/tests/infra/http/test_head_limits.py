@@ -1,0 +1,161 @@
+"""How long a head may take, and how large it may be."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from app.infra.http.protocol import MAX_HEAD_BYTES, BoundedHeadProtocol
+from tests.servers import PATIENCE_SECONDS
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
+BEGUN = REQUEST[:20]
+
+
+class Impatient(BoundedHeadProtocol):
+    head_timeout_seconds = 0.05
+
+
+class Server:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.connections: list[BoundedHeadProtocol] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def app(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await self.answers.wait()
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def protocol(self, kind: type[BoundedHeadProtocol]) -> BoundedHeadProtocol:
+        config = Config(
+            self.app, interface="asgi3", lifespan="off", access_log=False, log_config=None
+        )
+        config.load()
+        made = kind(config=config, server_state=ServerState(), app_state={})
+        self.connections.append(made)
+        return made
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def answered(self) -> None:
+        """Takes one answer from what comes."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self.reader.readuntil(b"\r\n\r\nok")
+
+    async def rest(self) -> bytes:
+        """All that comes until the connection ends."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def connected(
+    server: Server, kind: type[BoundedHeadProtocol] = Impatient
+) -> AsyncIterator[Client]:
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: server.protocol(kind), "127.0.0.1", 0)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+
+
+async def until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not there():  # noqa: ASYNC110  # what a server does sets no event
+            await asyncio.sleep(0)
+
+
+class TestTime:
+    async def test_of_who_says_nothing(self) -> None:
+        """The connection ends, without a word that nobody has asked for."""
+        async with connected(Server()) as client:
+            assert await client.rest() == b""
+
+    @pytest.mark.parametrize("before", [b"", REQUEST], ids=["first", "second"])
+    async def test_of_a_head_that_stops(self, before: bytes) -> None:
+        """It is refused, on a new connection and on one that was good before."""
+        async with connected(Server()) as client:
+            client.writer.write(before)
+            if before:
+                await client.answered()
+            client.writer.write(BEGUN)
+            said = await client.rest()
+            assert said.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            assert b"\r\nconnection: close\r\n" in said
+
+    async def test_begins_with_the_first_byte(self) -> None:
+        """Those that trickle in after it do not put off the end."""
+        server = Server()
+        async with connected(server, BoundedHeadProtocol) as client:
+            timers = []
+            for received in (3, 6):
+                client.writer.write(b"GET")
+                await until(lambda: server.connections[0]._head_bytes == received)  # noqa: B023
+                timers.append(server.connections[0]._giving_up)
+            assert timers[0] is timers[1] is not None
+
+    async def test_of_what_comes_behind_a_response(self) -> None:
+        """It is no request, and has ended uvicorn's own waiting."""
+        async with connected(Server()) as client:
+            client.writer.write(REQUEST)
+            await client.answered()
+            client.writer.write(b"\r\n")
+            assert await client.rest() == b""
+
+    async def test_is_not_that_of_an_answer(self) -> None:
+        """However long one takes; also if the next request has begun."""
+        server = Server()
+        server.answers.clear()
+        async with connected(server) as client:
+            client.writer.write(REQUEST + BEGUN)
+            await until(lambda: bool(server.connections and server.connections[0]._giving_up))
+            [connection] = server.connections
+            first = connection._giving_up
+            await until(lambda: connection._giving_up is not first)
+            assert not connection.transport.is_closing()
+            server.answers.set()
+            await client.answered()
+            assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
+
+    @pytest.mark.parametrize("requests", [1, 2])
+    async def test_is_over_when_the_head_is_there(self, requests: int) -> None:
+        """Between requests it is uvicorn that waits."""
+        server = Server()
+        async with connected(server, BoundedHeadProtocol) as client:
+            for _ in range(requests):
+                client.writer.write(REQUEST)
+                await client.answered()
+                assert server.connections[0]._giving_up is None
+
+    async def test_ends_with_the_connection(self) -> None:
+        """No timer holds what is gone."""
+        server = Server()
+        async with connected(server, BoundedHeadProtocol) as client:
+            client.writer.write(b"no HTTP\r\n\r\n")
+            assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
+        await until(lambda: server.connections[0]._giving_up is None)
+
+
+@pytest.mark.parametrize("filling", [lambda n: BEGUN + b"a" * n, lambda n: b"\r\n" * (n // 2 + 1)])
+async def test_size(filling: Callable[[int], Any]) -> None:
+    """Whatever comes instead of the end of a head."""
+    async with connected(Server(), BoundedHeadProtocol) as client:
+        client.writer.write(filling(MAX_HEAD_BYTES))
+        assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
