@@ -26,22 +26,24 @@ _REFUSAL = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """Refuses a request line and headers of more than about 64 KiB, or that take too long.
+    """Refuses a request line and headers of more than about 64 KiB, and clients that stop talking.
 
-    httptools would collect them for as long as they come (RFC 6585, section 5). They arrive in
+    httptools would collect a head for as long as it comes (RFC 6585, section 5). It arrives in
     pieces of up to 256 KiB, of which the last may pass the bound. Uvicorn waits for as long as it
     takes (RFC 9110, section 15.5.9): a few clients could hold all the connections there are.
     """
 
     head_timeout_seconds = 30.0
     """Of a new connection, or from the first byte of a request until its head is there."""
+    body_timeout_seconds = 60.0
+    """Between two pieces of a body, while the service wants to read it."""
 
     _head_bytes = 0
     _giving_up: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait()
+        self._wait(self.head_timeout_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_longer()
@@ -54,6 +56,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self._head_bytes = 0
             if self._answers():
                 self._wait_no_longer()
+                if self.cycle.more_body:
+                    self._wait(self.body_timeout_seconds)
                 return
         else:
             self._head_bytes += len(data)
@@ -62,14 +66,14 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self._giving_up is None:
             # Also behind a response: what has come there has ended uvicorn's own waiting.
-            self._wait()
+            self._wait(self.head_timeout_seconds)
 
     def _answers(self) -> bool:
         """Whether a request whose head is here has not been answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _wait(self) -> None:
-        self._giving_up = self.loop.call_later(self.head_timeout_seconds, self._give_up)
+    def _wait(self, seconds: float) -> None:
+        self._giving_up = self.loop.call_later(seconds, self._give_up)
 
     def _wait_no_longer(self) -> None:
         if self._giving_up is not None:
@@ -77,13 +81,19 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self._giving_up = None
 
     def _give_up(self) -> None:
-        if self._answers():
-            self._wait()
+        answers = self._answers()
+        if answers and not (self.cycle.more_body and self._reads()):
+            # It is the client that waits.
+            self._wait(self.body_timeout_seconds)
         elif not self.transport.is_closing():
             # Who has said nothing is told nothing.
-            if self._head_bytes:
+            if self._head_bytes or (answers and not self.cycle.response_started):
                 self.transport.write(_REFUSAL % _TOO_LATE)
             self.transport.close()
+
+    def _reads(self) -> bool:
+        """Whether the service takes what the client sends, and has not kept it from sending."""
+        return not (self.flow.read_paused or self.cycle.waiting_for_100_continue)
 
 
 class Cycle(RequestResponseCycle):

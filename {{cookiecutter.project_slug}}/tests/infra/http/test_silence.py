@@ -1,4 +1,4 @@
-"""How long a head may take, and how large it may be."""
+"""How long a client may take to ask, and how large a head may be."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,26 +13,40 @@ from uvicorn.server import ServerState
 from app.infra.http.protocol import MAX_HEAD_BYTES, BoundedHeadProtocol
 from tests.servers import PATIENCE_SECONDS
 
+UPLOAD = b"POST / HTTP/1.1\r\nHost: service\r\nContent-Length: 1000000\r\n\r\n"
 REQUEST = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
 BEGUN = REQUEST[:20]
 
 
 class Impatient(BoundedHeadProtocol):
     head_timeout_seconds = 0.05
+    body_timeout_seconds = 0.05
 
 
 class Server:
-    """Answers when it is told to."""
+    """Reads and answers when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads: bool = False, begins: bool = False) -> None:
+        """`reads` a request to its end first; `begins` to answer before that."""
+        self.reads = reads
+        self.begins = begins
+        self.received: list[str] = []
         self.connections: list[BoundedHeadProtocol] = []
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def app(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def app(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200}
+        if self.begins:
+            await send(start)
+            await send({"type": "http.response.body", "body": b"ok", "more_body": True})
+        more = self.reads
+        while more:
+            message = await receive()
+            self.received.append(message["type"])
+            more = message.get("more_body", False)
         await self.answers.wait()
-        headers = [(b"content-length", b"2")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({**start, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
     def protocol(self, kind: type[BoundedHeadProtocol]) -> BoundedHeadProtocol:
@@ -82,7 +96,7 @@ async def until(there: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-class TestTime:
+class TestHead:
     async def test_of_who_says_nothing(self) -> None:
         """The connection ends, without a word that nobody has asked for."""
         async with connected(Server()) as client:
@@ -151,6 +165,67 @@ class TestTime:
             client.writer.write(b"no HTTP\r\n\r\n")
             assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
         await until(lambda: server.connections[0]._giving_up is None)
+
+
+class TestBody:
+    async def test_that_stops(self) -> None:
+        """It is refused, and the service is told that the client has left."""
+        server = Server(reads=True)
+        async with connected(server) as client:
+            client.writer.write(UPLOAD)
+            assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
+            await until(lambda: server.received[-1:] == ["http.disconnect"])
+
+    async def test_that_stops_behind_the_first_of_an_answer(self) -> None:
+        """What was begun is not continued with something else."""
+        async with connected(Server(reads=True, begins=True)) as client:
+            client.writer.write(UPLOAD)
+            said = await client.rest()
+            assert said.startswith(b"HTTP/1.1 200 ")
+            assert b"408" not in said
+
+    async def test_each_piece_puts_off_the_end(self) -> None:
+        server = Server(reads=True)
+        async with connected(server, BoundedHeadProtocol) as client:
+            client.writer.write(UPLOAD)
+            await until(lambda: bool(server.connections and server.connections[0]._answers()))
+            first = server.connections[0]._giving_up
+            client.writer.write(b"a piece")
+            await until(lambda: bool(server.received))
+            second = server.connections[0]._giving_up
+            assert first is not None
+            assert first.cancelled()
+            assert second is not None
+            assert not second.cancelled()
+
+    @pytest.mark.parametrize(
+        "request_",
+        [UPLOAD + b"a" * 200_000, UPLOAD.replace(b"Host", b"Expect: 100-continue\r\nHost")],
+        ids=["is not read", "has not been asked for"],
+    )
+    async def test_for_which_the_service_is_not_ready(self, request_: bytes) -> None:
+        """It is the client that waits, for however long it takes."""
+        server = Server()
+        server.answers.clear()
+        async with connected(server) as client:
+            client.writer.write(request_)
+            await until(lambda: bool(server.connections and server.connections[0]._answers()))
+            [connection] = server.connections
+            for _ in range(2):
+                before = connection._giving_up
+                await until(lambda: connection._giving_up is not before)  # noqa: B023
+            assert not connection.transport.is_closing()
+            server.answers.set()
+            await client.answered()
+
+    async def test_that_is_there(self) -> None:
+        """Nobody waits for anything but the answer."""
+        server = Server()
+        server.answers.clear()
+        async with connected(server, BoundedHeadProtocol) as client:
+            client.writer.write(UPLOAD.replace(b"1000000", b"4") + b"body")
+            await until(lambda: bool(server.connections and server.connections[0]._answers()))
+            assert server.connections[0]._giving_up is None
 
 
 @pytest.mark.parametrize("filling", [lambda n: BEGUN + b"a" * n, lambda n: b"\r\n" * (n // 2 + 1)])
