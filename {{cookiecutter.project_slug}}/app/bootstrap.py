@@ -261,7 +261,7 @@ TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 # {% if cookiecutter.cache_backend in ["memory", "tiered"] and cookiecutter.monitoring != "opentelemetry" %}
 HTTP_PROTOCOL = "app.infra.cache.ready_protocol:ReadyProtocol"
 # {% else %}
-HTTP_PROTOCOL = "app.infra.http.protocol:BoundedHeadProtocol"
+HTTP_PROTOCOL = "app.infra.http.protocol:BoundedProtocol"
 # {% endif %}
 """How the server speaks HTTP/1.1."""
 

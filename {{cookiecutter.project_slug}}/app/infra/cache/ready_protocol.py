@@ -15,13 +15,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.infra.cache.ready import Ready, ReadyMiddleware
 from app.infra.http.headers import Header, framed, lines_of
-from app.infra.http.protocol import BoundedHeadProtocol
+from app.infra.http.protocol import BoundedProtocol
 
 _SCHEME = b"x-forwarded-proto"
 _NO_LENGTH = (b"content-length", b"0")
 
 
-class ReadyProtocol(BoundedHeadProtocol):
+class ReadyProtocol(BoundedProtocol):
     """Asks a `ReadyMiddleware` that is the outermost layer; all else goes uvicorn's own way.
 
     So does what a proxy has said of the scheme, since uvicorn knows which proxies to believe.

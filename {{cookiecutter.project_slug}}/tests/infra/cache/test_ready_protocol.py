@@ -22,7 +22,7 @@ from app.infra.cache.policies import ResponsePolicy
 from app.infra.cache.ready import LearningResponseCache, ReadyMiddleware, ReadyResponses
 from app.infra.cache.ready_protocol import ReadyProtocol
 from app.infra.http.drain import Drain
-from app.infra.http.protocol import BoundedHeadProtocol
+from app.infra.http.protocol import BoundedProtocol
 from app.infra.http.settings import HttpSettings
 from tests.caches import PATIENCE_SECONDS, Clock
 from tests.recorded import recorded
@@ -90,6 +90,9 @@ class Transport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def get_write_buffer_size(self) -> int:
+        return 1
 
     def pause_reading(self) -> None: ...
 
@@ -209,7 +212,7 @@ ASKED = st.tuples(
 async def test_nobody_can_tell(script: list[tuple[str, str, int]]) -> None:
     """What is sent, counted and logged, and what becomes of the connection; pipelined or not."""
     found: list[Any] = []
-    for kind in (ReadyProtocol, BoundedHeadProtocol):
+    for kind in (ReadyProtocol, BoundedProtocol):
         connection = Connection(kind)
         with recorded() as log:
             for line, header, times in script:
