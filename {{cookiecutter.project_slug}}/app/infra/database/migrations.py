@@ -66,12 +66,22 @@ class Migrations:
         return str(found[revision].down_revision or f"{first}@base")
 
     async def pending(self) -> list[str]:
-        """The newest revisions that the database does not have yet, by id."""
+        """The newest revisions that the database does not have yet, by id.
+
+        A release that starts again after a later one has migrated misses none of its own.
+        """
 
         def compare(connection: Connection) -> list[str]:
             script = ScriptDirectory.from_config(self._config(connection))
-            context = MigrationContext.configure(connection)
-            return sorted(set(script.get_heads()) - set(context.get_current_heads()))
+            current = set(MigrationContext.configure(connection).get_current_heads())
+            missing = set(script.get_heads()) - current
+            foreign = current - {each.revision for each in script.walk_revisions()}
+            if foreign:
+                logger.warning("database has revisions of another release", ids=sorted(foreign))
+                # Of a slice that is behind, the database has an older revision; of one that is
+                # ahead, the last of those that this release knows is none that it would name.
+                missing = {head for head in missing if current & _until(script, head)}
+            return sorted(missing)
 
         result: list[str] = await self._run(compare)
         return result
@@ -190,6 +200,10 @@ def _drop_what_changes_nothing(
     _context: object, _revision: object, directives: list[MigrationScript]
 ) -> None:
     directives[:] = [each for each in directives if not _is_empty(each)]
+
+
+def _until(script: ScriptDirectory, head: str) -> set[str]:
+    return {each.revision for each in script.iterate_revisions(head, "base")}
 
 
 def _is_empty(script: MigrationScript) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import AsyncAdaptedQueuePool, Pool, make_url
@@ -80,6 +81,7 @@ class WatchedPool(AsyncAdaptedQueuePool):
     __module__ = AsyncAdaptedQueuePool.__module__
     _queue_class = _Queue
     _pool: _Queue
+    _is_disposed = False
 
     async def lend(self) -> ConnectionPoolEntry | None:
         """A connection, to be handed to `take_back`, at a third of what a checkout costs.
@@ -121,10 +123,25 @@ class WatchedPool(AsyncAdaptedQueuePool):
 
     async def take_back(self, record: ConnectionPoolEntry) -> None:
         """Let others have a connection that was lent, or close one too many."""
-        try:
-            self._pool.put_nowait(record)
-        except Full:
-            await greenlet_spawn(self._return_conn, record)
+        if not self._is_disposed:
+            with suppress(Full):
+                self._pool.put_nowait(record)
+                return
+        await greenlet_spawn(self._return_conn, record)
+
+    def dispose(self) -> None:
+        """Close what is free now, and the rest as it is given back: who is cancelled does so late.
+
+        SQLAlchemy would keep the rest open, for nobody.
+        """
+        self._is_disposed = True
+        super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        if self._is_disposed:
+            record.close()
+        else:
+            super()._do_return_conn(record)
 
     def _is_old(self, record: Any) -> bool:
         return bool(-1 < self._recycle < time.time() - record.starttime)

@@ -1,6 +1,7 @@
 """`python -m app migrate` and `revision`, as their user runs them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,10 @@ class TestMigrate:
         ended = run(tmp_path, "migrate", "--sql")
         assert ended.returncode == 0, ended.stderr
         assert list(tmp_path.iterdir()) == []
-        for name in bootstrap.migrations():
-            assert f"'{name}_" in ended.stdout
+        for folder in bootstrap.migrations().values():
+            for path in folder.glob("*.py"):
+                [revision] = re.findall(r'\nrevision: str = "(.+)"\n', path.read_text())
+                assert f"'{revision}'" in ended.stdout
 
     def test_says_what_is_wrong_with_the_place(self, tmp_path: Path, new_database: str) -> None:
         """One sentence, exit status 1, no traceback."""

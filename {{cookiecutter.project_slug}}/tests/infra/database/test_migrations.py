@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -96,14 +97,34 @@ class TestSlices:
         await both.undo(second.stem.split("_")[0])
         assert await both.pending() != []
         assert await tables(database) == {"alembic_version", "mark", "note"}
+        alone = Migrations(database, metadata, {"notes": folders["notes"]})
+        assert await alone.pending() == await both.pending()
         await both.upgrade()
 
-        alone = Migrations(database, metadata, {"notes": folders["notes"]})
+        assert await alone.pending() == []
         with pytest.raises(StartupError, match="--undo"):
             await alone.upgrade()
         await both.undo("marks")
         await alone.upgrade()
         assert await tables(database) == {"alembic_version", "note"}
+
+    async def test_a_later_release_has_migrated(
+        self, database: Database, metadata: MetaData, tmp_path: Path
+    ) -> None:
+        """The one before it starts again all the same, and says what it does not know."""
+        now = Migrations(database, metadata, {"notes": tmp_path / "now"})
+        await now.revise("notes", "first")
+        await now.upgrade()
+        shutil.copytree(tmp_path / "now", tmp_path / "before")
+        metadata.tables["note"].append_column(Column("colour", String(20)))
+        later = await now.revise("notes", "second")
+        before = Migrations(database, metadata, {"notes": tmp_path / "before"})
+        assert await before.pending() == []
+        await now.upgrade()
+        with recorded() as log:
+            assert await before.pending() == []
+        [line] = log.of("database has revisions of another release")
+        assert line["ids"] == [later.stem.split("_")[0]]
 
     async def test_nothing_to_write(
         self, database: Database, metadata: MetaData, tmp_path: Path

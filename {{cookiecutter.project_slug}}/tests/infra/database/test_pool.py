@@ -81,6 +81,35 @@ class TestTurns:
         assert queue.qsize() == 2
 
 
+@pytest.fixture
+def closed() -> list[object]:
+    """The connections that were closed."""
+    return []
+
+
+class TestClosing:
+    """What is given back later is closed: who is cancelled gives it back in the background."""
+
+    async def test_checked_out(self, new_database: str, closed: list[object]) -> None:
+        async with opened(with_database(Settings(), url=new_database)) as database:
+            event.listen(database.engine.sync_engine, "close", lambda *it: closed.append(it))
+            connection = await database.engine.connect()
+        assert not closed
+        await connection.close()
+        assert len(closed) == 1
+
+    async def test_lent(self, new_database: str, closed: list[object]) -> None:
+        async with opened(with_database(Settings(), url=new_database)) as database:
+            event.listen(database.engine.sync_engine, "close", lambda *it: closed.append(it))
+            await (await database.engine.connect()).close()
+            pool = pool_of(database)
+            lent = await pool.lend()
+        assert lent is not None
+        assert not closed
+        await pool.take_back(lent)
+        assert len(closed) == 1
+
+
 ONE = Prepared(select(literal(1)))
 
 
