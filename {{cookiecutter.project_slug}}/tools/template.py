@@ -187,7 +187,7 @@ def status(context: click.Context) -> None:
         click.echo(f"This project has version {old.number} ({old.commit[:10]}) of the template.")
         new = laid_out(clone, _target(clone, old.commit, None), project.record["directory"])
         if new.commit == old.commit:
-            click.echo("There is no newer release; `update --to main` takes what is not released yet.")
+            click.echo("There is no newer release; `update --to main` takes what is newer.")
             return
         behind = [tag for tag in clone.releases() if numbers(tag) > numbers(old.number)]
         click.echo(f"Newer releases: {', '.join(behind)}\n\n{new.changes(old.number)}")
