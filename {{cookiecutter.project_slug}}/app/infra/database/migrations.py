@@ -68,7 +68,9 @@ class Migrations:
     async def pending(self) -> list[str]:
         """The newest revisions that the database does not have yet, by id.
 
-        A release that starts again after a later one has migrated misses none of its own.
+        A release that starts again after a later one has migrated misses none of its own. So where
+        the database has revisions that this release does not know, a slice of which it has none
+        that this one knows counts as ahead, and not as new.
         """
 
         def compare(connection: Connection) -> list[str]:
@@ -78,8 +80,8 @@ class Migrations:
             foreign = current - {each.revision for each in script.walk_revisions()}
             if foreign:
                 logger.warning("database has revisions of another release", ids=sorted(foreign))
-                # Of a slice that is behind, the database has an older revision; of one that is
-                # ahead, the last of those that this release knows is none that it would name.
+                # Of a slice that is behind, the database names an older revision; of one that is
+                # ahead, only one that this release does not know.
                 missing = {head for head in missing if current & _until(script, head)}
             return sorted(missing)
 

@@ -80,6 +80,12 @@ class Client:
             return await self.reader.read()
 
 
+async def until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not there():  # noqa: ASYNC110  # what a server does sets no event
+            await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def connected(
     server: Server, kind: type[BoundedProtocol] = Impatient
@@ -90,15 +96,11 @@ async def connected(
         port = listener.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
+            # The system accepts before the server does.
+            await until(lambda: bool(server.connections))
             yield Client(reader, writer)
         finally:
             writer.close()
-
-
-async def until(there: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not there():  # noqa: ASYNC110  # what a server does sets no event
-            await asyncio.sleep(0)
 
 
 class TestHead:
@@ -144,7 +146,7 @@ class TestHead:
         server.answers.clear()
         async with connected(server) as client:
             client.writer.write(REQUEST + BEGUN)
-            await until(lambda: bool(server.connections and server.connections[0]._is_refused))
+            await until(lambda: server.connections[0]._is_refused)
             [connection] = server.connections
             answering = connection.cycle
             connection.data_received(REQUEST[len(BEGUN) :])
@@ -171,7 +173,7 @@ class TestHead:
         server = Server()
         async with connected(server, BoundedProtocol) as client:
             client.writer.write(BEGUN)
-            await until(lambda: bool(server.connections and server.connections[0]._asks))
+            await until(lambda: server.connections[0]._asks)
             server.connections[0]._is_late()
             client.writer.write(REQUEST[len(BEGUN) :])
             await client.answered()
@@ -217,7 +219,7 @@ class TestBody:
         server = Server(reads=True)
         async with connected(server, BoundedProtocol) as client:
             client.writer.write(UPLOAD)
-            await until(lambda: bool(server.connections and server.connections[0]._answers()))
+            await until(lambda: server.connections[0]._answers())
             first = server.connections[0]._reading
             client.writer.write(b"a piece")
             await until(lambda: bool(server.received))
@@ -238,7 +240,7 @@ class TestBody:
         server.answers.clear()
         async with connected(server) as client:
             client.writer.write(request_)
-            await until(lambda: bool(server.connections and server.connections[0]._answers()))
+            await until(lambda: server.connections[0]._answers())
             [connection] = server.connections
             for _ in range(2):
                 before = connection._reading
@@ -272,7 +274,7 @@ class TestBody:
         server.answers.clear()
         async with connected(server, BoundedProtocol) as client:
             client.writer.write(UPLOAD.replace(b"1000000", b"4") + b"body")
-            await until(lambda: bool(server.connections and server.connections[0]._answers()))
+            await until(lambda: server.connections[0]._answers())
             assert server.connections[0]._reading is None
 
 
@@ -349,7 +351,7 @@ class TestSize:
         server = Server(reads=reads)
         async with connected(server, BoundedProtocol) as client:
             client.writer.write(endless)
-            await until(lambda: bool(server.connections and server.connections[0]._asks))
+            await until(lambda: server.connections[0]._asks)
             if reads:
                 await until(lambda: bool(server.received))
             client.writer.write(b"a" * (MAX_OVERHEAD_BYTES + 1))
