@@ -14,7 +14,9 @@ from tests.serving import running
 from tests.task_rooms import PATIENCE_SECONDS, with_tasks
 from tests.task_worker import WorkerProcess, worker
 
-ROWS = 20_000
+ROWS = 100_000
+# Long before the end, which is seconds away.
+KILLED_AT = (2_500, 5_000)
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +28,8 @@ async def test_twice(settings: Settings, tmp_path: Path) -> None:
     async with running(create_app(quick)) as client:
         location = (await send(client, text)).headers["location"]
         with worker(tmp_path, quick, of_service=True) as process:
-            for part in (1, 2):
-                await _killed_at(part * ROWS // 4, client, location, process)
+            for attempt, done in enumerate(KILLED_AT, start=1):
+                await _killed(attempt, done, client, location, process)
                 status = (await client.get(location)).json()
                 assert (status["state"], status["progress"]["total"]) == ("running", ROWS + 1)
                 assert status["progress"]["done"] < ROWS
@@ -42,10 +44,13 @@ async def test_twice(settings: Settings, tmp_path: Path) -> None:
         }
 
 
-async def _killed_at(done: int, client: AsyncClient, location: str, process: WorkerProcess) -> None:
+async def _killed(
+    attempt: int, done: int, client: AsyncClient, location: str, process: WorkerProcess
+) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            if (await client.get(location)).json()["progress"]["done"] >= done:
+            status = (await client.get(location)).json()
+            if status["attempt"] == attempt and status["progress"]["done"] >= done:
                 break
             await asyncio.sleep(0.01)
     process.kill()
