@@ -146,6 +146,10 @@ def is_traced_or_without_memory_cache(answers: Answers) -> bool:
     return not no_opentelemetry(answers) or no_memory_cache(answers)
 
 
+def no_traced_cache(answers: Answers) -> bool:
+    return no_opentelemetry(answers) or no_cache(answers)
+
+
 def no_traced_database(answers: Answers) -> bool:
     return no_opentelemetry(answers) or no_database(answers)
 
@@ -330,6 +334,7 @@ REMOVED: dict[str, Callable[[Answers], bool]] = {
     "tests/infra/monitoring/test_dashboards.py": no_prometheus,
     "tests/infra/monitoring/test_metrics_route.py": no_prometheus,
     "tests/infra/monitoring/test_opentelemetry.py": no_opentelemetry,
+    "tests/infra/monitoring/test_opentelemetry_cache.py": no_traced_cache,
     "tests/infra/monitoring/test_opentelemetry_database.py": no_traced_database,
     "tests/infra/monitoring/test_opentelemetry_redis.py": no_traced_redis,
     "tests/infra/monitoring/test_opentelemetry_tasks.py": no_traced_tasks,

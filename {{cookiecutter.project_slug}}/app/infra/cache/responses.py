@@ -18,6 +18,7 @@ from app.infra.cache.cache import Cache, Loaded
 from app.infra.cache.entries import Entry
 from app.infra.cache.exchanges import Asked, Kept, Response, Route, Run, Unshared, compiled
 from app.infra.cache.policies import Header, Lifetime, ResponsePolicy, not_modified, on_not_modified
+from app.infra.http.routes import name_span
 
 # What is asked for again and again is looked for once; these are few and short.
 _KNOWN_PATHS = 1_000
@@ -82,8 +83,9 @@ class ResponseCache:
             path = path.removeprefix(root_path)
         found = (self._known if len(path) <= _KNOWN_CHARACTERS else self._match)(path)
         if found is not None:
-            # For the log, in case that the application is not asked.
+            # For the log and the trace, in case that the application is not asked.
             scope["route"] = found[0].context
+            name_span(scope, found[0].context.path_format)
         return found
 
     def _match(self, path: str) -> tuple[Route, re.Match[str]] | None:

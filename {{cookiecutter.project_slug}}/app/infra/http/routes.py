@@ -61,6 +61,15 @@ def _whole(context: RouteContext) -> BaseRoute:
     return whole
 
 
+_TRACED = "fastapi.telemetry"
+
+
+def name_span(scope: Scope, path: str | None) -> None:
+    """Call the request's span, if it has one, after the path of its route, as FastAPI would."""
+    if _TRACED in scope:
+        _route_selected(scope=scope, path=path)
+
+
 _REST = "app.rest"
 
 
@@ -90,8 +99,8 @@ class _Index:
         entry = self._find(scope)
         if entry is not None:
             rest: ASGIApp | None = entry.route.handle
-            if "fastapi.telemetry" in scope:
-                _route_selected(scope=scope, path=entry.route.path_format)
+            if _TRACED in scope:
+                name_span(scope, entry.route.path_format)
             elif entry.direct is not None:
                 rest = await entry.direct(scope, receive, send)
                 if rest is None:
