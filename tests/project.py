@@ -19,14 +19,16 @@ SCRIPTS = Path(sys.executable).parent
 
 # Of the template's own run: they would lead a baked project's tools to the wrong place.
 INHERITED = ("APP_", "COV", "GIT_", "PYTEST", "PYTHONPATH", "UV_PROJECT", "VIRTUAL_ENV")
+# Each of hundreds of processes would compile its libraries anew.
+SLOW = ("PYTHONDONTWRITEBYTECODE",)
 
 
 def clean_environment() -> dict[str, str]:
     """The variables that a user's terminal would have, and the interpreter that runs the tests."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(INHERITED)}
+    dropped = (*INHERITED, *SLOW)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     return kept | {
         "NO_COLOR": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
         "UV_PYTHON": sys.executable,
         "UV_PYTHON_DOWNLOADS": "never",
