@@ -1,6 +1,7 @@
 """Releases that change whatever a template can change, taken one by one or at once."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -89,6 +90,7 @@ class TestTrain:
             stepwise.tool("update", "--to", f"v{number}")
             commit(stepwise.folder)
         assert direct.tree == stepwise.tree
+        assert "older" not in said
         baked = tree(bake(train.folder, tmp_path / "c", LATER, "v1.0.0"))
         assert direct.record["context"]["cookiecutter"]["size"] == "small"
         # How it was checked out is another story.
@@ -149,6 +151,14 @@ class TestTrain:
         before = project.tree
         assert "Nothing to do" in project.tool("update").said
         assert project.tree == before
+
+    def test_back(self, train: Train, tmp_path: Path) -> None:
+        """To what is older goes who says so, and is told; what was baked then comes out."""
+        project = started(train.folder, tmp_path / "a", {}, "v1.0.0")
+        said = project.tool("update", "--to", "v0.3.0").said
+        assert re.search(r"(?m)^Version 0\.3\.0 \(\w{10}\) is older: this goes back\.$", said)
+        baked = tree(bake(train.folder, tmp_path / "b", {}, "v0.3.0"))
+        assert {**project.tree, ".cruft.json": b""} == {**baked, ".cruft.json": b""}
 
     def test_tag_that_is_missing(self, train: Train, tmp_path: Path) -> None:
         project = started(train.folder, tmp_path, ANSWERS, "v0.1.0")

@@ -105,8 +105,12 @@ def _target(clone: Repository, now: str, wanted: str | None) -> str:
     if not (releases := clone.releases()):
         return now
     latest = clone.commit_of(releases[-1])
-    older = clone.run("merge-base", "--is-ancestor", latest, now).returncode == 0
-    return now if older else latest
+    return now if _is_older(clone, latest, now) else latest
+
+
+def _is_older(clone: Repository, commit: str, now: str) -> bool:
+    """Whether `now` has all that `commit` has."""
+    return clone.run("merge-base", "--is-ancestor", commit, now).returncode == 0
 
 
 def _text(record: dict[str, Any]) -> str:
@@ -231,6 +235,8 @@ def update(
             project.refuse_changes()
         new = laid_out(clone, _target(clone, old.commit, wanted), project.record["directory"])
         _hand_over(new, project, clone, *sys.argv[sys.argv.index("update") :])
+        if new.commit != old.commit and _is_older(clone, new.commit, old.commit):
+            click.echo(f"Version {new.number} ({new.commit[:10]}) is older: this goes back.")
         answers = _migrated(project.answers, old, new, given)
         unanswered = [prompt for prompt in new.prompts if prompt not in answers]
         if ask_new:
