@@ -21,6 +21,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 # {% if cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
@@ -61,6 +62,15 @@ from tests.serving import running
 # A busy machine takes its time, which is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+# The default shows the source of each line of a traceback where rich is installed, and to read it
+# blocks: a test whose handler fails would tell of that instead.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 # {% if cookiecutter.database_driver not in ["aiosqlite", "none"] or cookiecutter.cache_backend not in ["memory", "none"] or cookiecutter.task_queue not in ["in-process", "none"] %}
 
 

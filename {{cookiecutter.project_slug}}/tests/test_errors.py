@@ -287,6 +287,10 @@ class TestCrash:
         [access] = log.of("request")
         assert (access["status"], access["route"]) == (500, "/probe/raised/{name}")
 
+    async def test_where_nobody_looks_at_the_log(self, client: AsyncClient) -> None:
+        """A test may ask for it, and fails for what its handler has done, not for the log."""
+        problem(await client.get("/probe/raised/crash"), 500)
+
     async def test_traceback_is_shown_when_debugging(self, settings: Settings) -> None:
         """With APP_DEBUG, a developer reads it in the answer."""
         app = create_app(settings.model_copy(update={"debug": True}))

@@ -304,7 +304,8 @@ def link(
         }
         baked, answers = version.bake(given)
         base = project.commit(baked)
-        changed = project.repository.ask("diff", "--name-only", base, "HEAD").splitlines()
+        names = project.repository.ask("diff", "--name-only", base, "HEAD").splitlines()
+        changed = [name for name in names if Path(name).name != RECORD]
         number = version.number
     record = {
         "template": template,
@@ -315,8 +316,8 @@ def link(
     }
     (project.folder / RECORD).write_text(_text(record), "utf-8", newline="\n")
     click.echo(
-        f"Recorded, for you to commit; {len(changed)} files differ from what version"
-        f" {number} makes of these answers."
+        f"Recorded, for you to commit. Files that differ from what version {number} makes of"
+        f" these answers: {len(changed)}."
     )
 
 

@@ -120,6 +120,9 @@ class _Writes:
     async def product(self, product_id: int) -> Product | None:
         return self._tables.products.get(product_id)
 
+    async def product_to_change(self, product_id: int) -> Product | None:
+        return await self.product(product_id)
+
     async def add(self, draft: ProductDraft, now: datetime) -> Product:
         product_id = next(self._tables.product_ids)
         product = Product(

@@ -37,7 +37,7 @@ from app.catalog.schemas import (
     ReviewDraft,
 )
 from app.catalog.service import Figures, Selection
-from app.errors import Conflict, NotFound, PreconditionFailed
+from app.errors import Conflict, NotFound, TryAgain
 from app.infra.database import Database, Dialect, Prepared
 
 Shape = TypeVar("Shape", bound=Product)
@@ -209,6 +209,11 @@ class Writes:
         self._held.append(row)
         return None if row is None else _as_product(row)
 
+    async def product_to_change(self, product_id: int) -> Product | None:
+        row = await self._session.get(ProductRow, product_id, with_for_update=True)
+        self._held.append(row)
+        return None if row is None else _as_product(row)
+
     async def add(self, draft: ProductDraft, now: datetime) -> Product:
         row = ProductRow(**draft.model_dump(), created_at=now, updated_at=now)
         self._session.add(row)
@@ -256,9 +261,7 @@ class Writes:
         except IntegrityError as error:
             raise _sku_is_taken() from error
         except StaleDataError as error:
-            raise PreconditionFailed(
-                "The product was changed at the same moment; read it again and repeat the change."
-            ) from error
+            raise TryAgain("The product was changed at the same moment; try again.") from error
 
 
 def page_of(selection: Selection) -> tuple[Prepared, dict[str, Any]]:

@@ -114,6 +114,9 @@ class Writer(Protocol):
 
     async def product(self, product_id: int) -> Product | None: ...
 
+    async def product_to_change(self, product_id: int) -> Product | None:
+        """The product, which nobody else changes before the unit of work has ended."""
+
     async def add(self, draft: ProductDraft, now: datetime) -> Product: ...
 
     async def add_all(self, drafts: Sequence[ProductDraft], now: datetime) -> list[int]:
@@ -228,7 +231,7 @@ class Catalog:
     async def remove(self, product_id: int, if_match: str | None) -> None:
         """Raises `NotFound` and `PreconditionFailed`."""
         async with self._store.writing() as writer:
-            product = _found(await writer.product(product_id), product_id)
+            product = _found(await writer.product_to_change(product_id), product_id)
             require_match(if_match, product.version)
             await writer.remove(product_id)
 
@@ -308,7 +311,7 @@ class Catalog:
         self, product_id: int, changes: Mapping[str, Any], if_match: str | None
     ) -> Product:
         async with self._store.writing() as writer:
-            product = _found(await writer.product(product_id), product_id)
+            product = _found(await writer.product_to_change(product_id), product_id)
             require_match(if_match, product.version)
             return await writer.change(product_id, changes, self._clock())
 

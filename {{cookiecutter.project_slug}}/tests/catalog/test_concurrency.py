@@ -41,6 +41,17 @@ class TestManyAtOnce:
         assert Counter(each.status_code for each in answers) == {200: 1, 412: 49}
         assert (await client.get(path)).json()["version"] == 2
 
+    async def test_those_who_saw_no_version_change_it_one_after_the_other(
+        self, client: AsyncClient
+    ) -> None:
+        """None of 50 is told of a condition that it has not put, or is in vain."""
+        path = f"/v1/products/{(await create(client))['id']}"
+        answers = await asyncio.gather(
+            *(client.patch(path, json={"name": f"By {number}"}) for number in range(50))
+        )
+        assert Counter(each.status_code for each in answers) == {200: 50}
+        assert {each.json()["version"] for each in answers} == {*range(2, 52)}
+
     async def test_one_of_those_who_want_the_same_sku_gets_it(self, client: AsyncClient) -> None:
         """The others conflict."""
         body = draft()

@@ -18,7 +18,7 @@ from app.catalog.models import ProductRow, ReviewRow
 from app.catalog.repository import DatabaseStore, page_of, reviews_statement
 from app.catalog.schemas import ProductDraft
 from app.catalog.service import Selection
-from app.errors import PreconditionFailed
+from app.errors import TryAgain
 from app.infra.database import Database
 from app.settings import Settings
 from tests.catalog.products import create, draft
@@ -186,7 +186,7 @@ class TestIndexes:
 
 class TestRaces:
     async def test_a_version_that_moved_is_not_overwritten(self, database: Database) -> None:
-        """412, even when the check of the version and the write have another write between."""
+        """Even when the check of the version and the write have another write between."""
         store = DatabaseStore(database)
         async with store.writing() as writer:
             product = await writer.add(ProductDraft(**draft()), datetime.now(UTC))
@@ -197,7 +197,7 @@ class TestRaces:
                 await writer._session.execute(text("UPDATE product SET version = 99"))
                 await writer.change(product.id, {"name": "Late"}, datetime.now(UTC))
 
-        with pytest.raises(PreconditionFailed) as failure:
+        with pytest.raises(TryAgain) as failure:
             await race()
         assert isinstance(failure.value.__cause__, StaleDataError)
 

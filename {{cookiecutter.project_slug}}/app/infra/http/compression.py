@@ -34,7 +34,10 @@ class CompressionMiddleware:
 
         async def send_compressed(message: Message) -> None:
             nonlocal send_on
-            if send_on is None:
+            if send_on is None and message["status"] == 304:
+                _say_what_is_held(scope, message)
+                send_on = send
+            elif send_on is None:
                 send_on = send if self._is_small(message) else self._large(scope, message, send)
             await send_on(message)
 
@@ -65,6 +68,16 @@ class CompressionMiddleware:
         responder = GZipResponder(self._app, self._minimum_bytes, _LEVEL)
         responder.send = send_with_tag
         return responder.send_with_compression
+
+
+def _say_what_is_held(scope: Scope, start: Message) -> None:
+    """Let a 304 say what the whole response would (RFC 9110, section 15.4.5)."""
+    headers = MutableHeaders(raw=start.setdefault("headers", []))
+    headers.add_vary_header("Accept-Encoding")
+    _, tag = _tagged(b"etag", headers.get("etag", "").encode("latin-1"))
+    held = [value for header, value in scope["headers"] if header == b"if-none-match"]
+    if _takes_gzip(scope) and tag.startswith(b'"') and any(tag in value for value in held):
+        headers["etag"] = tag.decode("latin-1")
 
 
 def _says_vary(start: Message) -> bool:

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from app.infra.http.headers import framed
+from app.infra.http.parser import Parser
 
 MAX_OVERHEAD_BYTES = 64 * 1024
 """Of headers, or trailers; they come in pieces of up to 256 KiB, of which the last may pass."""
@@ -45,6 +46,8 @@ class BoundedProtocol(HttpToolsProtocol):
     write_timeout_seconds = 60.0
     """In which a client has to take some of an answer that is larger than what the system holds."""
 
+    parser: Parser
+
     # Whether a request has begun that is not here as a whole.
     _asks = False
     # What of it the piece has brought that is being read: its beginning; the end of its head, some
@@ -56,6 +59,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _is_refused = False
     _reading: asyncio.TimerHandle | None = None
     _writing: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parser = Parser(self, self._should_upgrade)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -94,6 +101,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.ignores_upgrade():
+            return  # its body has yet to be read
         self._asks, self._moves = False, True
         super().on_message_complete()
 

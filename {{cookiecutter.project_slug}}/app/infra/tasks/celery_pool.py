@@ -231,4 +231,7 @@ def _die_with(parent: int) -> None:
 
 def _leave_logs_alone(**_: Any) -> None:
     """Logging is set up already, but for the logger that tells of processes that died."""
-    get_multiprocessing_logger().propagate = True
+    processes = get_multiprocessing_logger()
+    processes.propagate = True
+    # What it says besides is of interest to nobody.
+    processes.setLevel(logging.WARNING)

@@ -57,7 +57,8 @@ def add_to(
         settings = load()
         http, tasks = choose(settings)
         with beside(settings):
-            listener.require_free(http.host, tasks.health_port, choose="--health-port")
+            either = "--health-port or APP_TASKS__HEALTH_PORT"
+            listener.require_free(http.host, tasks.health_port, choose=either)
             asyncio.run(prepare(settings))
             run(application, http, tasks)
 

@@ -102,6 +102,9 @@ class TestOverHttp:
         assert ("gzip" in tag) == (encoding == "gzip")
         again = await client.get("/probe/thing", headers={**accept, "If-None-Match": tag})
         assert (again.status_code, again.content) == (304, b"")
+        # As the whole response has them, or a client's cache would not know it again.
+        assert again.headers["etag"] == tag
+        assert again.headers["vary"] == "Accept-Encoding"
         assert (await client.put("/probe/thing", headers={"If-Match": tag})).status_code == 200
 
     async def test_tags_of_the_two_encodings_differ(self, client: AsyncClient) -> None:

@@ -201,9 +201,12 @@ class TestLog:
                 os.kill(process, signal.SIGKILL)
                 await over(tasks, task)
                 await until(lambda: "SIGKILL" in started.log)
-        lines = [line for line in lines_of(started.log) if "SIGKILL" in line["event"]]
+        said = lines_of(started.log)
+        lines = [line for line in said if "SIGKILL" in line["event"]]
         # The library of its processes speaks first, then Celery itself.
         assert (lines[0]["logger"], lines[0]["level"]) == ("multiprocessing", "error")
+        levels = {line["level"] for line in said if line.get("logger") == "multiprocessing"}
+        assert levels == {"error"}
 
 
 class TestStop:
