@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 
 from app.about import read_about
+from tests.recorded import recorded
 from tests.serving import running
 
 REQUESTS = 500
@@ -50,8 +51,11 @@ class TestBlocking:
             time.sleep(0.001)  # noqa: ASYNC251  # what is to be caught
 
         async with running(app) as client:
-            with blockbuster_ctx("tests"), pytest.raises(BlockingError):
-                await client.get("/block")
+            with blockbuster_ctx("tests"), recorded() as log:
+                response = await client.get("/block")
+        assert response.status_code == 500
+        [line] = log.of("request failed")
+        assert BlockingError.__name__ in line["exception"]
 
     async def test_the_detector_is_on(self, client: AsyncClient) -> None:
         """Wherever a client of the service is: code under `app` cannot read a file on the loop."""
