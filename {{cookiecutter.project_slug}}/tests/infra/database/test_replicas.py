@@ -217,6 +217,7 @@ class TestPaused:
                 asyncio.timeout(PATIENCE_SECONDS / 2),
                 replicated(private_server.url, replica.url, connect_timeout_seconds=60) as served,
             ):
+                await served.caught_up()
                 await served.joined()
                 assert (await served.ask()).status_code == 200  # and its connection is kept
                 replica.pause()
