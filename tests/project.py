@@ -17,16 +17,23 @@ import httpx2
 # Tools of the template's environment judge every combination; only a few get their own environment.
 SCRIPTS = Path(sys.executable).parent
 
-# Of the template's own run: they would lead a baked project's tools to the wrong place.
-INHERITED = ("APP_", "COV", "GIT_", "PYTEST", "PYTHONPATH", "UV_PROJECT", "VIRTUAL_ENV")
-# Each of hundreds of processes would compile its libraries anew.
-SLOW = ("PYTHONDONTWRITEBYTECODE",)
+# Of the template's own run: they would lead a baked project's tools to the wrong place, or have
+# each of their processes compile its libraries anew.
+INHERITED = (
+    "APP_",
+    "COV",
+    "GIT_",
+    "PYTEST",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPATH",
+    "UV_PROJECT",
+    "VIRTUAL_ENV",
+)
 
 
 def clean_environment() -> dict[str, str]:
     """The variables that a user's terminal would have, and the interpreter that runs the tests."""
-    dropped = (*INHERITED, *SLOW)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(INHERITED)}
     return kept | {
         "NO_COLOR": "1",
         "PYTHONUTF8": "1",

@@ -205,12 +205,13 @@ class Writes:
         self._held: list[ProductRow | None] = []
 
     async def product(self, product_id: int) -> Product | None:
-        row = await self._session.get(ProductRow, product_id)
-        self._held.append(row)
-        return None if row is None else _as_product(row)
+        return await self._product(product_id, locked=False)
 
     async def product_to_change(self, product_id: int) -> Product | None:
-        row = await self._session.get(ProductRow, product_id, with_for_update=True)
+        return await self._product(product_id, locked=True)
+
+    async def _product(self, product_id: int, *, locked: bool) -> Product | None:
+        row = await self._session.get(ProductRow, product_id, with_for_update=locked)
         self._held.append(row)
         return None if row is None else _as_product(row)
 

@@ -6,7 +6,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.infra.http.headers import Header
+from app.infra.http.headers import Header, lines_of
 
 _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 
@@ -53,7 +53,7 @@ class Parser(httptools.HttpRequestParser):
         try:
             super().feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if not self.ignores_upgrade():
+            if self._is_granted():
                 raise
             return self._next(), memoryview(data)[upgrade.args[0] :]
         return self, b""
@@ -95,5 +95,5 @@ class _Heard:
 
 def _head(headers: Iterable[Header]) -> bytes:
     """One with the same body behind it."""
-    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers if name in _FRAMING]
-    return b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(lines)
+    framing = (header for header in headers if header[0] in _FRAMING)
+    return b"POST / HTTP/1.1\r\n%b\r\n\r\n" % lines_of(framing)
